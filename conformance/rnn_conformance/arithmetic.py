@@ -1,0 +1,51 @@
+"""What a backend claims of its numbers: roundoffs, by the operation that they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+
+from rnn_conformance.config import numpy_dtype
+
+_finfo: Callable[..., Any] = ml_dtypes.finfo
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The arithmetic that a backend declares and is held to.
+
+    Roundoffs are unit roundoffs: the largest relative error of one rounding, half the distance from 1 to the next number.
+    """
+
+    name: str
+    unit_roundoff: float  # after each operation on elements, and of stored results
+    accumulator_roundoff: float  # within sums of products
+    smallest: float  # the absolute error that underflow may leave
+    largest: float  # beyond it numbers overflow
+    product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
+
+
+def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:
+    """The usual arithmetic of a dtype: sums of bfloat16 and float16 products accumulate in float32.
+
+    Args:
+        flush_subnormals: whether results below the smallest normal number may become zero.
+    """
+    info: Any = _finfo(numpy_dtype(dtype))
+    unit_roundoff = float(info.eps) / 2
+    return Arithmetic(
+        name=dtype,
+        unit_roundoff=unit_roundoff,
+        accumulator_roundoff=min(unit_roundoff, 2.0**-24),
+        smallest=float(info.smallest_normal if flush_subnormals else info.smallest_subnormal),
+        largest=float(info.max),
+    )
+
+
+def tf32() -> Arithmetic:
+    """float32 whose products round their factors to 10 bits of fraction, as NVIDIA's tensor cores do by choice."""
+    usual = arithmetic_of("float32")
+    return Arithmetic("tf32", usual.unit_roundoff, usual.accumulator_roundoff, usual.smallest, usual.largest, 2.0**-11)

@@ -1,0 +1,104 @@
+"""The interface that a backend meets: `Backend` makes layers, `Layer` runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
+from rnn_conformance.config import LayerConfig
+
+Array = np.ndarray[Any, Any]
+
+
+class WrongUse(Exception):
+    """The user asked for something that cannot be; the message says in one sentence what to change."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a backend does where correct implementations differ. It is held to what it says here."""
+
+    empty_sequence: Literal["refused", "state"] = "refused"  # T = 0: an error, or the initial state returned
+    empty_batch: Literal["refused", "empty"] = "empty"  # B = 0: an error, or empty results
+    zero_length: Literal["refused", "state"] = "refused"  # one of several lengths is 0: an error, or its state returned
+    lengths: bool = True  # whether variable lengths are taken at all
+    flush_subnormals: bool = False  # whether numbers below the smallest normal one may become zero
+    unbatched: bool = True  # whether input may come without a batch axis
+
+
+class Layer(ABC):
+    """One recurrent stack with its parameters."""
+
+    @abstractmethod
+    def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
+        """Run the stack, as torch.nn.LSTM's (GRU's, RNN's) forward does.
+
+        Args:
+            input: (T, B, input_size), or (B, T, input_size) where the config has batch_first, or (T, input_size); in
+                the backend's own type.
+            hx: (h_0, c_0) for an LSTM and h_0 for others, (lanes, B, features) each; None for zeros.
+            lengths: the length of each sequence, in any order; values of input beyond them have no meaning.
+            training: whether dropout acts.
+
+        Returns:
+            output, zero beyond each length, and (h_n, c_n) for an LSTM, h_n for others.
+        """
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters as the layer holds them, by torch.nn's names."""
+        raise NotImplementedError
+
+
+class Backend(ABC):
+    """An implementation under test."""
+
+    name: str = ""
+    policy: Policy = Policy()
+
+    @abstractmethod
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        """A new layer of this config with these parameters.
+
+        Args:
+            parameters: by torch.nn's names, in the config's dtype (bfloat16 is `ml_dtypes.bfloat16`).
+        """
+
+    @property
+    def version(self) -> str:
+        """The version of the implementation."""
+        return "unknown"
+
+    def devices(self) -> Sequence[str]:
+        """The devices present."""
+        return ("cpu",)
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """None where a layer of this config is offered, and the reason where it is not."""
+        return None
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """The arithmetic to which layers of this dtype are held."""
+        return arithmetic_of(dtype, self.policy.flush_subnormals)
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """The backend's array of these values, sharing memory and strides where it can."""
+        return array
+
+    def to_numpy(self, array: Any) -> Array:
+        """The values of a backend's array, of the same dtype and shape."""
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"a NumPy array was due, not {type(array).__name__}")
+        return array
+
+    def device_of(self, array: Any) -> str:
+        """The device on which a backend's array lies."""
+        return "cpu"
+
+    def environment(self) -> dict[str, str]:
+        """Versions and settings that decide results, for the record."""
+        return {}

@@ -1,0 +1,129 @@
+"""Door 1: classes with torch.nn.LSTM's, GRU's and RNN's constructor, parameters and forward."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from rnn_conformance.backend import Array, Backend, Layer
+from rnn_conformance.config import LayerConfig
+
+cudnn_version: Callable[[], int | None] = torch.backends.cudnn.version
+
+
+class ModuleLayer(Layer):
+    """A torch module driven through its own interface."""
+
+    def __init__(self, module: torch.nn.Module, config: LayerConfig) -> None:
+        self.module = module
+        self.config = config
+
+    def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
+        """The module's forward; a batch with lengths goes in packed and must come out packed."""
+        self.module.train(training)
+        if lengths is None:
+            return self._call(input, hx)
+        first = self.config.batch_first
+        packed = pack_padded_sequence(input, list(lengths), batch_first=first, enforce_sorted=False)
+        output, state = self._call(packed, hx)
+        if not isinstance(output, PackedSequence):
+            raise TypeError(f"packed input must give packed output, not {type(output).__name__}")
+        return pad_packed_sequence(output, batch_first=first, total_length=input.shape[1 if first else 0])[0], state
+
+    def _call(self, input: Any, hx: Any) -> Any:
+        with torch.no_grad():
+            return self.module(input) if hx is None else self.module(input, hx)
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The module's named parameters."""
+        return dict(self.module.named_parameters())
+
+
+class DropInBackend(Backend):
+    """Backend over drop-in modules. A kind that is not given is not offered."""
+
+    def __init__(self, lstm: Any = None, gru: Any = None, rnn: Any = None, name: str = "") -> None:
+        self.modules = {"lstm": lstm, "gru": gru, "rnn": rnn}
+        given = [module for module in self.modules.values() if module is not None]
+        self.name = name or "+".join(f"{module.__module__}:{module.__qualname__}" for module in given)
+
+    @property
+    def version(self) -> str:
+        """That of the package from which the modules come, where it says one."""
+        given = [module for module in self.modules.values() if module is not None]
+        package = inspect.getmodule(given[0])
+        return str(getattr(package, "__version__", "unknown"))
+
+    def devices(self) -> Sequence[str]:
+        """cpu, and cuda and mps where torch finds them."""
+        found = ["cpu"]
+        if torch.cuda.is_available():
+            found.append("cuda")
+        if torch.backends.mps.is_available():
+            found.append("mps")
+        return found
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """Not offered is a kind without a class, and an argument that the constructor does not take."""
+        module = self.modules[config.kind]
+        if module is None:
+            return f"no {config.kind.upper()} is offered"
+        taken = inspect.signature(module).parameters
+        if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in taken.values()):
+            return None
+        lacking = [name for name in config.torch_arguments() if name not in taken]
+        return f"the constructor of {module.__name__} has no {', '.join(lacking)}" if lacking else None
+
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        """A module of the config's class with these parameters copied in."""
+        module = self.modules[config.kind](**config.torch_arguments())
+        module = module.to(device=config.device, dtype=getattr(torch, config.dtype))
+        own = dict(module.named_parameters())
+        if set(own) != set(parameters):
+            raise ValueError(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
+        with torch.no_grad():
+            for name, values in parameters.items():
+                if tuple(own[name].shape) != values.shape:
+                    raise ValueError(f"{name} has the shape {tuple(own[name].shape)}, but {values.shape} was due")
+                own[name].copy_(self.from_numpy(values, config.device))
+        return ModuleLayer(module, config)
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """A tensor over the same memory, on the CPU; a copy elsewhere."""
+        if array.dtype == ml_dtypes.bfloat16:
+            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
+        return torch.from_numpy(array).to(device)
+
+    def to_numpy(self, array: Any) -> Array:
+        """The tensor's values."""
+        if not isinstance(array, torch.Tensor):
+            raise TypeError(f"a tensor was due, not {type(array).__name__}")
+        tensor = array.detach().cpu()
+        if tensor.dtype == torch.bfloat16:
+            return np.asarray(tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+        return np.asarray(tensor.numpy())
+
+    def device_of(self, array: Any) -> str:
+        """The type of the tensor's device."""
+        return str(array.device.type)
+
+    def environment(self) -> dict[str, str]:
+        """torch, its threads and oneDNN, and the GPU where there is one."""
+        found = {
+            "torch": torch.__version__,
+            "torch threads": str(torch.get_num_threads()),
+            "oneDNN": str(torch.backends.mkldnn.enabled),
+        }
+        if torch.cuda.is_available():
+            found |= {
+                "cuda": torch.version.cuda or "",
+                "cudnn": str(cudnn_version()),
+                "gpu": torch.cuda.get_device_name(),
+            }
+        return found

@@ -1,0 +1,148 @@
+"""The error budget: how far correct arithmetic may stray from the truth, element by element, by Monte Carlo arithmetic.
+
+The oracle's own code runs on arrays of the class `Noisy`, which perturbs the result of each operation by the rounding
+error that the declared arithmetic may leave there. The spread of K such runs around the truth is the budget (Parker,
+"Monte Carlo Arithmetic", 1997). The runs lie along the third axis from the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import hypot, prod, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rnn_conformance.arithmetic import Arithmetic
+
+Array = np.ndarray[Any, Any]
+Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
+RUNS = 8
+EXACT = frozenset({np.negative, np.maximum, np.greater, np.equal})
+POOL = np.random.default_rng(0x5EED).standard_normal(1 << 19)
+
+
+class Noise:
+    """The rounding errors of one declared arithmetic, drawn from one seed."""
+
+    def __init__(self, arithmetic: Arithmetic, runs: int, seed: int) -> None:
+        self.arithmetic = arithmetic
+        self.runs = runs
+        self.overflowed = False
+        self._at = int(np.random.default_rng(seed).integers(POOL.size))
+
+    def normal(self, shape: tuple[int, ...]) -> Array:
+        """Standard normal numbers: the next ones of a fixed pool, as good here as new ones and many times as fast."""
+        size = prod(shape)
+        if self._at + size > POOL.size:
+            self._at = size % 7919  # another offset in each round
+        window = POOL[self._at : self._at + size]
+        self._at += size
+        return (window if window.size == size else np.resize(POOL, size)).reshape(shape)
+
+    def wide(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`shape` with room for every run."""
+        return (*shape[:-3], self.runs, *shape[-2:])
+
+    def of_operation(self, result: Array) -> Array:
+        """`result` as it may come out of one rounding to storage."""
+        error = result * self.arithmetic.unit_roundoff
+        error += self.arithmetic.smallest
+        return result + error * self.normal(self.wide(result.shape))
+
+    def of_product(self, result: Array, left: Array, right: Array) -> Array:
+        """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·‖w∘x‖₂."""
+        a, n = self.arithmetic, left.shape[-1]
+        one_run = left[..., :1, :, :]
+        other = right if right.ndim == 2 else right[..., :1, :, :]
+        norm = np.sqrt((one_run * one_run) @ (other * other))
+        if norm.size and sqrt(n) * norm.max() > a.largest:
+            self.overflowed = True
+        scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
+        return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
+
+    def of_sum(self, result: Array, addends: Array, axis: Any) -> Array:
+        """`result` of a sum along `axis` as it may come out in any order."""
+        count = addends.size // max(result.size, 1)
+        norm = np.sqrt(np.square(addends).sum(axis))
+        scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
+        return self.of_operation(result + scale * norm * self.normal(self.wide(result.shape)))
+
+
+class Noisy(np.ndarray[Any, Any]):
+    """An array whose every operation errs."""
+
+    noise: ClassVar[Noise]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Perturb the result of `ufunc`, where it is one that rounds."""
+        plain = [x.view(np.ndarray) if isinstance(x, Noisy) else x for x in inputs]
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        noise = type(self).noise
+        if method == "reduce":
+            result = noise.of_sum(result, plain[0], kwargs.get("axis"))
+        elif ufunc is np.matmul:
+            result = noise.of_product(result, *plain)
+        elif ufunc not in EXACT:
+            result = noise.of_operation(result)
+        return result.view(type(self))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The truth about one array and the spread of correct results around it, element by element."""
+
+    truth: Array
+    sigma: Array
+
+    def part(self, *index: Any) -> Budget:
+        """The budget of a part of the array."""
+        return Budget(self.truth[index], self.sigma[index])
+
+    def rho(self, actual: Array) -> Array:
+        """|actual - truth| / σ for every element; 1e300 where `actual` is not finite."""
+        wide = np.asarray(actual).astype(self.truth.dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            rho = np.abs(wide - self.truth) / self.sigma
+        return np.minimum(np.where(np.isfinite(wide), rho, np.inf), 1e300).astype(np.float64)
+
+
+def budgets(
+    compute: Compute, arrays: Mapping[str, Array], arithmetic: Arithmetic, seed: int = 0, runs: int = RUNS
+) -> tuple[dict[str, Budget], bool]:
+    """The budget of every array that `compute` gives for `arrays`, and whether a product may overflow on the way.
+
+    Args:
+        compute: takes and gives arrays by name; those that it gives have the runs at axis -3.
+        arrays: numbers that the declared dtype can hold, in float64. Those with three axes or more have an axis of
+            length 1 at -3.
+
+    The truth is computed in float64, and in longdouble where the arithmetic is float64 itself.
+    """
+    exact = np.longdouble if arithmetic.unit_roundoff < 2.0**-50 else np.float64
+    truths = compute({name: array.astype(exact) for name, array in arrays.items()})
+    source = Noise(arithmetic, runs, seed)
+
+    class Run(Noisy):
+        noise = source
+
+    with np.errstate(all="ignore"):
+        spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
+    found = {}
+    for name, truth in truths.items():
+        found[name] = Budget(truth.squeeze(-3), _sigma(truth, np.asarray(spread[name]), arithmetic))
+    return found, source.overflowed
+
+
+def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
+    """Root mean square spread, floored by that of the row, by the rounding of the result itself and by underflow."""
+    with np.errstate(all="ignore"):
+        square = np.square((runs - truth).astype(np.float64)).mean(axis=-3)
+        row = square.mean(axis=-1, keepdims=True) if square.size else square
+        rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
+        sigma: Array = np.maximum(np.sqrt(np.maximum(square, row / 4)), rounding)
+    return sigma

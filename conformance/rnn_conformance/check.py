@@ -1,0 +1,233 @@
+"""Checks: one property each, with a stable id, a sentence that states it, and its source; and how one is run."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import log2, sqrt
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
+from hypothesis.errors import FlakyFailure, FlakyReplay, Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+
+from rnn_conformance.backend import Backend
+from rnn_conformance.case import Case
+from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.strategies import Unit, cases
+from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
+
+EXAMPLES = {"smoke": 5, "ci": 25, "thorough": 200}
+SHRINKS = 150  # cases tried to make a failing one smaller
+Body = Callable[[Subject, Case], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of every recurrent layer."""
+
+    id: str
+    sentence: str
+    source: str
+    body: Body
+    strategy: Callable[[Unit], SearchStrategy[Case]]
+    needs: tuple[str, ...] = ()  # checks without which this one says nothing
+    cells: tuple[str, ...] = ()  # those that it is about; empty for all
+    explicit: Callable[[Unit], list[Case]] | None = None  # cases that always run first
+    share: float = 1.0  # of a profile's examples
+
+    @property
+    def family(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    source: str,
+    *,
+    needs: tuple[str, ...] = (),
+    cells: tuple[str, ...] = (),
+    explicit: Callable[[Unit], list[Case]] | None = None,
+    share: float = 1.0,
+    **drawn: Any,
+) -> Callable[[Body], Callable[[Any], None]]:
+    """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
+
+    The function's docstring is the sentence that it checks. `drawn` goes to `strategies.cases`.
+    """
+
+    def made(body: Body) -> Callable[[Any], None]:
+        family = body.__module__.rpartition("test_")[2]
+        name = body.__name__.removeprefix("test_")
+        sentence = " ".join((body.__doc__ or "").split())
+        made_check = Check(
+            f"{family}.{name}", sentence, source, body, lambda unit: cases(unit, **drawn), needs, cells, explicit, share
+        )
+        CHECKS[made_check.id] = made_check
+
+        def test(rnn_unit: Any) -> None:
+            rnn_unit(made_check)
+
+        test.__name__ = test.__qualname__ = body.__name__
+        test.__doc__ = body.__doc__
+        test.__module__ = body.__module__
+        test.rnn_check = made_check  # type: ignore[attr-defined]
+        return test
+
+    return made
+
+
+@dataclass
+class _Run:
+    """The examples of one unit of work as they go by."""
+
+    check: Check
+    subject: Subject
+    examples: int = 0
+    inconclusive: int = 0
+    not_offered: dict[str, int] = field(default_factory=dict)
+    failure: tuple[Case, Broken] | None = None
+    failures: dict[Case, Broken] = field(default_factory=dict)
+    shrinks: int = 0
+
+    def shrink(self, case: Case) -> bool:
+        """`attempt`, but for the cost of shrinking: beyond a number of attempts no new failure is looked for."""
+        if case in self.failures:
+            self.failure = (case, self.failures[case])
+            raise self.failures[case]
+        self.shrinks += bool(self.failures)
+        if self.shrinks > SHRINKS:
+            return True
+        try:
+            return self.attempt(case)
+        except Broken as error:
+            self.failures[case] = error
+            raise
+
+    def attempt(self, case: Case) -> bool:
+        """Try one case; whether it said anything.
+
+        Raises:
+            Broken: where the backend is at fault.
+        """
+        try:
+            self.check.body(self.subject, case)
+        except SaysNothing:
+            self.inconclusive += 1
+            return False
+        except NotOffered as reason:
+            self.not_offered[str(reason)] = self.not_offered.get(str(reason), 0) + 1
+            return False
+        except Broken as error:
+            self.examples += 1
+            self.failure = (case, error)
+            raise
+        self.examples += 1
+        return True
+
+
+def run_unit(
+    check: Check, unit: Unit, backend: Backend, profile: str, rtol: float | None = None, atol: float | None = None
+) -> CheckResult:
+    """Run one check in one unit of work: the explicit cases, then what Hypothesis draws, down to the smallest failure."""
+    start = time.perf_counter()
+    run = _Run(check, Subject(backend, Measured(), rtol, atol))
+    explicit_failure = None
+    for case in check.explicit(unit) if check.explicit else []:
+        try:
+            run.attempt(case)
+        except Broken:
+            explicit_failure = explicit_failure or run.failure
+    run.failure = None
+    _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _generate(run: _Run, unit: Unit, examples: int) -> None:
+    """Let Hypothesis draw cases and shrink a failing one; the smallest stays in `run.failure`."""
+
+    @seed(unit.entropy)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    @given(run.check.strategy(unit))
+    def drawn(case: Case) -> None:
+        if not run.shrink(case):
+            reject()
+
+    try:
+        drawn()
+    except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
+        if run.failure is None:
+            raise
+    except Unsatisfiable:
+        return
+
+
+def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds: float) -> CheckResult:
+    measured = run.subject.measured
+    if failure is not None:
+        outcome: Outcome = "failed"
+    elif run.examples:
+        outcome = "passed"
+    elif run.inconclusive:
+        outcome = "inconclusive"
+    else:
+        outcome = "not_offered" if run.not_offered else "not_run"
+    return CheckResult(
+        id=unit.check,
+        cell=unit.cell,
+        dtype=unit.dtype,
+        device=unit.device,
+        outcome=outcome,
+        examples=run.examples,
+        inconclusive=run.inconclusive,
+        seconds=round(seconds, 4),
+        backend_seconds=round(measured.backend_seconds, 4),
+        values=measured.values,
+        largest_rho=_finite(measured.largest_rho),
+        effective_bits=_effective_bits(run, unit),
+        reason="; ".join(run.not_offered) if outcome == "not_offered" else "",
+        finding=None if failure is None else finding_of(run.check, *failure),
+    )
+
+
+def _finite(rho: float) -> float:
+    return min(rho, 1e300)
+
+
+def _effective_bits(run: _Run, unit: Unit) -> float | None:
+    """-log2 of the roundoff that would show the measured spread."""
+    measured = run.subject.measured
+    if not measured.values or not measured.sum_of_squares:
+        return None
+    u = run.subject.backend.arithmetic(unit.dtype).unit_roundoff
+    return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
+
+
+def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+    """What a report says of the smallest case that breaks a check."""
+    deviation = error if isinstance(error, Deviation) else None
+    return Finding(
+        id=f"{check.id}-{zlib.crc32(f'{case}{error}'.encode()):08x}",
+        sentence=check.sentence,
+        source=check.source,
+        message=str(error),
+        case=str(case),
+        fields=case.to_dict(),
+        rho=None if deviation is None else _finite(deviation.rho),
+        element={} if deviation is None else deviation.element,
+    )

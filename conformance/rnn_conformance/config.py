@@ -1,0 +1,112 @@
+"""What a layer is built from: the arguments of torch.nn.LSTM, GRU and RNN, with a dtype and a device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from rnn_reference import parameter_shapes
+
+CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of this name, `ml_dtypes.bfloat16` included."""
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """One recurrent stack. Fields are torch.nn's, but that `cell` names the kind and the nonlinearity together.
+
+    Raises:
+        ValueError: for a config that cannot exist, in one sentence that names the field to change.
+    """
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    proj_size: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout must be a probability from 0 to 1, not {self.dropout}")
+        self.parameter_shapes()
+
+    @property
+    def kind(self) -> str:
+        """The class of torch.nn that this is, in lower case: 'lstm', 'gru' or 'rnn'."""
+        return self.cell.partition("_")[0]
+
+    @property
+    def nonlinearity(self) -> str:
+        """'tanh' or 'relu' for an RNN, '' for others."""
+        return self.cell.partition("_")[2]
+
+    @property
+    def num_directions(self) -> int:
+        """2 where bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def lanes(self) -> int:
+        """The number of directions of all layers together: the first axis of the states."""
+        return self.num_layers * self.num_directions
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The features of each part of the state: h, and c for an LSTM."""
+        return (self.proj_size or self.hidden_size, self.hidden_size)[: 2 if self.kind == "lstm" else 1]
+
+    @property
+    def output_size(self) -> int:
+        """The features of the output."""
+        return self.state_sizes[0] * self.num_directions
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter by torch.nn's name."""
+        return parameter_shapes(
+            self.kind,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.bidirectional,
+            self.proj_size,
+        )
+
+    def torch_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of torch.nn's constructor, without those that stand at their defaults."""
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+        }
+        given = {"input_size": self.input_size, "hidden_size": self.hidden_size}
+        given |= {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
+        return given | ({"nonlinearity": "relu"} if self.cell == "rnn_relu" else {})
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.torch_arguments().items())
+        return f"{self.kind.upper()}({arguments}) in {self.dtype} on {self.device}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)

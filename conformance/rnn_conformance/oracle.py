@@ -1,0 +1,134 @@
+"""The truth about a case: the oracle's results, their error budget, and whether the case can tell right from wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import rnn_reference
+from rnn_reference.parameters import GATES
+
+from rnn_conformance.arithmetic import Arithmetic
+from rnn_conformance.budget import LAMBDA, Budget, budgets
+from rnn_conformance.config import LayerConfig
+
+Array = np.ndarray[Any, Any]
+Parameters = Mapping[str, Array]
+
+
+def reference(
+    config: LayerConfig,
+    parameters: Parameters,
+    input: Array,
+    hx: Any = None,
+    *,
+    lengths: Sequence[int] | None = None,
+    dropout_masks: Sequence[Array] | None = None,
+) -> Any:
+    """The oracle's output and final state for a config, in the config's own layout."""
+    arguments: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_layers,
+        "bias": config.bias,
+        "batch_first": config.batch_first,
+        "bidirectional": config.bidirectional,
+        "lengths": lengths,
+        "dropout_masks": dropout_masks,
+    }
+    if config.kind == "lstm":
+        arguments["proj_size"] = config.proj_size
+    if config.kind == "rnn":
+        arguments["nonlinearity"] = config.nonlinearity
+    return getattr(rnn_reference, config.kind)(input, parameters, hx, **arguments)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer is given, time-major and batched: input (T, B, features), state parts (lanes, B, features)."""
+
+    parameters: Parameters
+    input: Array
+    hx: tuple[Array, ...] | None = None
+    lengths: tuple[int, ...] | None = None
+
+    def rows(self, index: Sequence[int]) -> Inputs:
+        """Only these rows of the batch, in this order."""
+        at = list(index)
+        hx = None if self.hx is None else tuple(part[:, at] for part in self.hx)
+        lengths = None if self.lengths is None else tuple(self.lengths[k] for k in at)
+        return replace(self, input=self.input[:, at], hx=hx, lengths=lengths)
+
+
+STATES = ("h_n", "c_n")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The oracle's answer to one case."""
+
+    budgets: Mapping[str, Budget]  # of output, h_n and, for an LSTM, c_n
+    says_nothing: str = ""  # why the case cannot tell right from wrong, where it cannot
+
+
+def truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Truth:
+    """The oracle's answer, and whether a kernel that is plainly wrong would pass with it (the vacuity guard)."""
+    names = list(inputs.parameters)
+    arrays = dict(inputs.parameters) | {"input": inputs.input[:, np.newaxis]}
+    for k, part in enumerate(inputs.hx or ()):
+        arrays[f"hx{k}"] = part[:, np.newaxis]
+    compute = _named_results(config, inputs, names)
+    found, overflowed = budgets(compute, arrays, arithmetic)
+    reason = "a product may overflow" if overflowed else ""
+    if not all(np.isfinite(b.truth).all() and (np.abs(b.truth) < arithmetic.largest).all() for b in found.values()):
+        reason = "the result overflows"
+    return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found))
+
+
+def _named_results(
+    config: LayerConfig, inputs: Inputs, names: Sequence[str]
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    time_major = {**config.to_dict(), "batch_first": False}
+    plain = LayerConfig(**time_major)
+
+    def compute(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        parts = tuple(arrays[f"hx{k}"] for k in range(len(inputs.hx or ())))
+        hx = None if inputs.hx is None else parts if config.kind == "lstm" else parts[0]
+        parameters = {name: arrays[name] for name in names}
+        output, final = reference(plain, parameters, arrays["input"], hx, lengths=inputs.lengths)
+        finals = final if isinstance(final, tuple) else (final,)
+        return {"output": output} | dict(zip(STATES, finals, strict=False))
+
+    return compute
+
+
+def _vacuity(
+    config: LayerConfig, inputs: Inputs, arrays: Mapping[str, Array], compute: Any, found: Mapping[str, Budget]
+) -> str:
+    """Which plainly wrong kernel would pass, if any. One that is right for this case does not count."""
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    wrong = {"without recurrence": {n: a * (0 if n.startswith("weight_hh") else 1) for n, a in wide.items()}}
+    if GATES[config.kind] > 1:
+        wrong["with two gates swapped"] = {n: _swap_gates(config, n, a) for n, a in wide.items()}
+    mutants = {name: compute(changed) for name, changed in wrong.items()}
+    mutants["of zeros"] = {name: np.zeros_like(b.truth)[..., np.newaxis, :, :] for name, b in found.items()}
+    for name, results in mutants.items():
+        worst, differs = 0.0, False
+        for key, budget in found.items():
+            result = results[key].squeeze(-3)
+            if not result.size:
+                continue
+            worst = max(worst, float(budget.rho(result).max()))
+            differs |= bool((np.abs(result - budget.truth) > 1e-12 * np.abs(budget.truth)).any())
+        if differs and worst <= LAMBDA:
+            return f"a kernel {name} would pass too"
+    return ""
+
+
+def _swap_gates(config: LayerConfig, name: str, array: Array) -> Array:
+    """The parameter with its first two gates swapped, where it has gates."""
+    if not array.ndim or array.shape[0] != GATES[config.kind] * config.hidden_size or name.startswith(("hx", "input")):
+        return array
+    first, second, rest = np.split(array, [config.hidden_size, 2 * config.hidden_size])
+    return np.concatenate([second, first, rest])

@@ -1,0 +1,146 @@
+"""Records: the typed, versioned JSON result of one run, validated when written and when read."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rnn_conformance.backend import WrongUse
+
+SCHEMA_VERSION = 1
+Outcome = Literal[
+    "passed",
+    "failed",
+    "blocked",
+    "inconclusive",
+    "expected_failure",
+    "unexpected_pass",
+    "not_offered",
+    "crashed",
+    "timed_out",
+    "not_run",
+]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Text = Annotated[str, Meta(max_length=20_000)]
+
+
+class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The smallest case that breaks a check, with what was seen."""
+
+    id: Text
+    sentence: Text
+    source: Text
+    message: Text
+    case: Text
+    fields: dict[str, Any]  # those of Case.to_dict, from which it can be replayed
+    rho: float | None = None
+    element: dict[str, int | str] = {}
+
+
+class CheckResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one unit of work came to."""
+
+    id: Text
+    cell: Text
+    dtype: Text
+    device: Text
+    outcome: Outcome
+    examples: Count
+    inconclusive: Count
+    seconds: Seconds
+    backend_seconds: Seconds
+    values: Count  # numbers compared with the oracle's
+    largest_rho: Seconds
+    effective_bits: float | None = None
+    reason: Text = ""  # why it was not offered, or which check blocks it
+    finding: Finding | None = None
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One run."""
+
+    schema_version: Literal[1] = 1
+    suite_version: Text
+    backend: Text
+    backend_version: Text
+    device: Text
+    profile: Literal["smoke", "ci", "thorough"]
+    seed: Count
+    started: Text  # UTC, ISO 8601
+    seconds: Seconds
+    lambda_: Annotated[float, Meta(gt=0)] = msgspec.field(name="lambda")
+    policy: dict[str, bool | str]
+    environment: dict[str, Text]
+    complete: bool  # False where the run was interrupted
+    checks: list[CheckResult]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many units came to each outcome that occurs."""
+        found: dict[str, int] = {}
+        for result in self.checks:
+            found[result.outcome] = found.get(result.outcome, 0) + 1
+        return found
+
+    @property
+    def findings(self) -> list[CheckResult]:
+        """The failed units, basic ones before those that they block."""
+        return [result for result in self.checks if result.outcome in ("failed", "crashed", "timed_out")]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the backend conforms: nothing failed, nothing said nothing, and something ran."""
+        bad = {"failed", "crashed", "timed_out", "blocked", "inconclusive", "unexpected_pass", "not_run"}
+        return self.complete and "passed" in self.counts and not bad & set(self.counts)
+
+
+def to_json(record: Record) -> bytes:
+    """The record as JSON, once it has been read back and found whole."""
+    text = msgspec.json.format(msgspec.json.encode(record), indent=1)
+    msgspec.json.decode(text, type=Record)
+    return text + b"\n"
+
+
+def read_record(path: Path) -> Record:
+    """The record in this file.
+
+    Raises:
+        WrongUse: where it cannot be read or is not a record.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except OSError as error:
+        raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WrongUse(f"{path} is not a record of schema version {SCHEMA_VERSION}: {error}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        WrongUse: where its folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise WrongUse(
+            f"{path.parent} cannot be written: {error.strerror}; choose another folder with --report"
+        ) from error
+
+
+def json_schema() -> str:
+    """The JSON Schema of a record."""
+    return json.dumps(msgspec.json.schema(Record), indent=2) + "\n"

@@ -1,0 +1,305 @@
+"""A backend as checks see it: driven with NumPy arrays, its results verified in form and compared with the oracle."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rnn_conformance.backend import Backend, Layer
+from rnn_conformance.backends import describe
+from rnn_conformance.budget import LAMBDA, Budget
+from rnn_conformance.case import Case, lay_out
+from rnn_conformance.config import LayerConfig, numpy_dtype
+from rnn_conformance.oracle import STATES, Inputs, Truth, truth_of
+
+Array = np.ndarray[Any, Any]
+
+
+class Broken(AssertionError):
+    """A backend broke a check; the message says how."""
+
+
+class Deviation(Broken):
+    """A number lies beyond its budget."""
+
+    def __init__(self, message: str, rho: float, element: Mapping[str, int | str]) -> None:
+        super().__init__(message)
+        self.rho = rho
+        self.element = dict(element)
+
+
+class BackendRaised(Broken):
+    """A backend raised an exception where none was due."""
+
+    def __init__(self, doing: str, error: BaseException) -> None:
+        super().__init__(f"{doing} raised {describe(error)}")
+        self.error = error
+
+
+class SaysNothing(Exception):
+    """The case cannot tell right from wrong; another is to be drawn."""
+
+
+class NotOffered(Exception):
+    """The backend does not offer the case's config, for this reason."""
+
+
+@dataclass
+class Measured:
+    """What was measured over the comparisons of one unit of work."""
+
+    values: int = 0
+    largest_rho: float = 0.0
+    sum_of_squares: float = 0.0
+    backend_seconds: float = 0.0
+
+    def add(self, rho: Array) -> None:
+        """Count the deviations of one array."""
+        if rho.size:
+            self.values += rho.size
+            self.largest_rho = max(self.largest_rho, float(rho.max()))
+            self.sum_of_squares += float(np.square(np.minimum(rho, 1e150)).sum())
+
+
+@dataclass
+class Result:
+    """What one call gave: the backend's own state, to hand on, and all results time-major and batched."""
+
+    native_state: Any
+    arrays: dict[str, Array]
+
+
+@dataclass
+class Subject:
+    """The backend under test, within one unit of work."""
+
+    backend: Backend
+    measured: Measured = field(default_factory=Measured)
+    rtol: float | None = None  # a house rule instead of the budget
+    atol: float | None = None
+
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> DrivenLayer:
+        """A layer of the backend.
+
+        Raises:
+            NotOffered: where the backend says so.
+            BackendRaised: where it fails.
+        """
+        if reason := self.backend.supports(config):
+            raise NotOffered(reason)
+        try:
+            with _quiet(), self._timed():
+                layer = self.backend.layer(config, parameters)
+        except NotImplementedError as error:
+            raise NotOffered(str(error) or "NotImplementedError") from error
+        except Exception as error:
+            raise BackendRaised(f"making {config}", error) from error
+        if not isinstance(layer, Layer):
+            raise Broken(f"layer() must give a rnn_conformance.Layer, not {type(layer).__name__}")
+        return DrivenLayer(self, layer, config)
+
+    def run(self, case: Case, inputs: Inputs) -> Result:
+        """One call of a new layer."""
+        if inputs.lengths is not None:
+            self.require_lengths()
+        if case.batch_size is None:
+            self.require_unbatched()
+        layer = self.layer(case.config, inputs.parameters)
+        return layer(inputs.input, inputs.hx, inputs.lengths, batched=case.batch_size is not None, layout=case.layout)
+
+    def truth(self, config: LayerConfig, inputs: Inputs) -> Truth:
+        """The oracle's answer.
+
+        Raises:
+            SaysNothing: where the case cannot tell right from wrong.
+        """
+        truth = truth_of(config, inputs, self.backend.arithmetic(config.dtype))
+        if truth.says_nothing:
+            raise SaysNothing(truth.says_nothing)
+        return truth
+
+    def agree(self, results: Mapping[str, Array], budgets: Mapping[str, Budget], what: str = "") -> None:
+        """Hold every array to its budget.
+
+        Raises:
+            Deviation: for the first element, in the order of time, beyond its budget.
+        """
+        beyond: list[Deviation] = []
+        for name, actual in results.items():
+            budget = budgets[name]
+            if actual.shape != budget.truth.shape:
+                raise Broken(f"{what}{name} has the shape {actual.shape}, but {budget.truth.shape} was due")
+            rho, limit = self._rho(actual, budget), LAMBDA
+            self.measured.add(rho)
+            if rho.size and rho.max() > limit:
+                beyond.append(_deviation(what + name, actual, budget, rho, limit))
+        if beyond:
+            raise beyond[0]
+
+    def _rho(self, actual: Array, budget: Budget) -> Array:
+        if self.rtol is None and self.atol is None:
+            return budget.rho(actual)
+        allowed = (self.atol or 0.0) + (self.rtol or 0.0) * np.abs(budget.truth)
+        return Budget(budget.truth, np.maximum(allowed, np.finfo(np.float64).tiny) / LAMBDA).rho(actual)
+
+    def verify(self, case: Case) -> None:
+        """One call equals the oracle."""
+        inputs = case.inputs()
+        truth = self.truth(case.config, inputs)
+        self.agree(self.run(case, inputs).arrays, truth.budgets)
+
+    def refuses(self, doing: str, call: Callable[[], Any]) -> None:
+        """Hold the backend to an error.
+
+        Raises:
+            Broken: where `call` gives a result instead.
+        """
+        try:
+            call()
+        except BackendRaised:
+            return
+        raise Broken(f"{doing} must be refused with an error, but gave a result")
+
+    def require_lengths(self) -> None:
+        """Raise NotOffered where the backend takes no lengths."""
+        if not self.backend.policy.lengths:
+            raise NotOffered("variable lengths are not offered")
+
+    def require_unbatched(self) -> None:
+        """Raise NotOffered where the backend takes no input without a batch axis."""
+        if not self.backend.policy.unbatched:
+            raise NotOffered("input without a batch axis is not offered")
+
+    def _timed(self) -> _Timer:
+        return _Timer(self.measured)
+
+
+@dataclass
+class DrivenLayer:
+    """A layer whose results are verified in form."""
+
+    subject: Subject
+    layer: Layer
+    config: LayerConfig
+
+    def __call__(
+        self,
+        input: Array,
+        hx: Any = None,
+        lengths: Sequence[int] | None = None,
+        *,
+        batched: bool = True,
+        layout: str = "contiguous",
+        training: bool = False,
+    ) -> Result:
+        """Call the layer with time-major input, and a state of arrays or one that an earlier call gave.
+
+        Raises:
+            BackendRaised: where the layer fails.
+            Broken: where its results are not of the form that is due.
+        """
+        native_hx = hx.native_state if isinstance(hx, Result) else self._outward_state(hx, batched, layout)
+        native = self._outward(self._own_form(input, batched, self.config.batch_first), layout)
+        steps, rows = input.shape[:2]
+        try:
+            with _quiet(), self.subject._timed():
+                given = self.layer.forward(native, native_hx, lengths=lengths, training=training)
+        except Exception as error:
+            raise BackendRaised(f"forward on input {tuple(native.shape)}", error) from error
+        return self._verified(given, steps, rows, batched)
+
+    @staticmethod
+    def _own_form(array: Array, batched: bool, batch_first: bool) -> Array:
+        if not batched:
+            return array[:, 0]
+        return array.swapaxes(0, 1) if batch_first else array
+
+    def _outward(self, array: Array, layout: str) -> Any:
+        return self.subject.backend.from_numpy(lay_out(array, layout), self.config.device)
+
+    def _outward_state(self, hx: Sequence[Array] | None, batched: bool, layout: str) -> Any:
+        if hx is None:
+            return None
+        parts = tuple(self._outward(self._own_form(part, batched, False), layout) for part in hx)
+        return parts if self.config.kind == "lstm" else parts[0]
+
+    def _verified(self, given: Any, steps: int, rows: int, batched: bool) -> Result:
+        """The results as time-major arrays, once they have the form that torch.nn's page gives them."""
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise Broken(f"forward must give (output, state), not {_kind(given)}")
+        output, state = given
+        if self.config.kind == "lstm" and not (isinstance(state, tuple) and len(state) == 2):
+            raise Broken(f"an LSTM's state must be (h_n, c_n), not {_kind(state)}")
+        if self.config.kind != "lstm" and isinstance(state, tuple):
+            raise Broken(f"a {self.config.kind.upper()}'s state must be h_n alone, not {_kind(state)}")
+        parts = dict(zip(STATES, state if isinstance(state, tuple) else (state,), strict=False))
+        arrays = {
+            "output": self._read(
+                "output", output, (steps, rows, self.config.output_size), batched, self.config.batch_first
+            )
+        }
+        for (name, part), size in zip(parts.items(), self.config.state_sizes, strict=True):
+            arrays[name] = self._read(name, part, (self.config.lanes, rows, size), batched, False)
+        return Result(state, arrays)
+
+    def _read(self, name: str, native: Any, shape: tuple[int, ...], batched: bool, batch_first: bool) -> Array:
+        try:
+            array = self.subject.backend.to_numpy(native)
+            device = self.subject.backend.device_of(native)
+        except Exception as error:
+            raise Broken(f"{name} cannot be read: {describe(error)}") from error
+        due = self._own_form(np.broadcast_to(np.False_, shape), batched, batch_first).shape
+        if array.shape != due:
+            raise Broken(f"{name} has the shape {array.shape}, but {due} was due")
+        if array.dtype != numpy_dtype(self.config.dtype):
+            raise Broken(f"{name} is {array.dtype}, but {self.config.dtype} was due")
+        if device != self.config.device:
+            raise Broken(f"{name} is on {device}, but {self.config.device} was due")
+        if not batched:
+            return np.array(array[:, np.newaxis])
+        return np.array(array.swapaxes(0, 1) if batch_first else array)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else type(value).__name__
+
+
+def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: float) -> Deviation:
+    """The first deviating element, in words."""
+    index = tuple(int(k) for k in np.argwhere(rho > limit)[0])
+    axes = ("step" if name.endswith("output") else "lane", "row", "unit")
+    element: dict[str, int | str] = {"array": name} | dict(zip(axes, index, strict=True))
+    place = ", ".join(f"{axis} {k}" for axis, k in zip(axes, index, strict=True))
+    got, due, sigma = (float(a[index]) for a in (actual, budget.truth, budget.sigma))
+    count = int((rho > limit).sum())
+    message = (
+        f"{name}[{place}] is {got:.9g}, but {due:.9g} was due: {abs(got - due):.3g} apart, "
+        f"where correct arithmetic strays by σ = {sigma:.2g} and {limit:g} σ are allowed (ρ = {float(rho[index]):.3g}); "
+        f"{count} of {rho.size} elements deviate, the largest ρ is {float(rho.max()):.3g}"
+    )
+    return Deviation(message, float(rho.max()), element)
+
+
+class _Timer:
+    def __init__(self, measured: Measured) -> None:
+        self.measured = measured
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.measured.backend_seconds += time.perf_counter() - self.start
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801
+    """A context in which warnings stay unseen: a library's advice is not a finding."""
+
+    def __init__(self) -> None:
+        super().__init__(record=False, action="ignore")

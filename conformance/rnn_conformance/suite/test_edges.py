@@ -1,0 +1,99 @@
+"""Edges: empty batches and sequences, one step, many steps, sizes around tiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.strategies import SMALL, TILES
+from rnn_conformance.subject import Broken, Result, Subject
+
+EQUATIONS = "torch.nn.LSTM, GRU and RNN: the equations hold for every size"
+MODEST = ("uniform", "normal")
+
+
+def initial_state(case: Case, result: Result) -> None:
+    """Raise Broken unless the final state is the initial one."""
+    given = case.inputs().hx
+    for k, name in enumerate(name for name in ("h_n", "c_n") if name in result.arrays):
+        due = np.zeros_like(result.arrays[name]) if given is None else given[k]
+        if not np.array_equal(result.arrays[name], due):
+            raise Broken(f"after no steps {name} must be the initial state")
+
+
+@check(
+    EQUATIONS,
+    needs=("values.stack",),
+    values=MODEST,
+    num_layers=1,
+    hidden_size=st.sampled_from(TILES),
+    input_size=st.sampled_from(TILES[:9] + SMALL),
+    seq_len=st.sampled_from((1, 2, 3)),
+    batch_size=st.sampled_from(SMALL + TILES[:9]),
+)
+def test_sizes(subject: Subject, case: Case) -> None:
+    """Sizes at, below and above those of tiles and vectors give equal results: none is cut off or read twice."""
+    subject.verify(case)
+
+
+@check(EQUATIONS, needs=("values.stack",), seq_len=1)
+def test_one_step(subject: Subject, case: Case) -> None:
+    """A sequence of one step is a sequence."""
+    subject.verify(case)
+
+
+@check(
+    EQUATIONS,
+    needs=("values.stack",),
+    values=("uniform", "constant", "onehot"),
+    share=0.5,
+    num_layers=st.sampled_from((1, 2)),
+    hidden_size=st.sampled_from(SMALL),
+    seq_len=st.sampled_from((40, 50, 63, 64, 65, 100, 127, 128, 129, 200, 257)),
+    batch_size=st.sampled_from((1, 2, 3)),
+)
+def test_long(subject: Subject, case: Case) -> None:
+    """Long sequences accumulate no more error than their budget, and nothing changes after any number of steps."""
+    subject.verify(case)
+
+
+@check("the backend's policy empty_batch", needs=("values.stack",), batch_size=0, unbatched=False, share=0.4)
+def test_empty_batch(subject: Subject, case: Case) -> None:
+    """A batch of no rows is refused, or gives empty results of the right shape, as the backend's policy says."""
+    inputs = case.inputs()
+    if subject.backend.policy.empty_batch == "refused":
+        subject.refuses("an empty batch", lambda: subject.run(case, inputs))
+    else:
+        subject.run(case, inputs)
+
+
+@check("the backend's policy empty_sequence", needs=("values.stack",), seq_len=0, share=0.4)
+def test_empty_sequence(subject: Subject, case: Case) -> None:
+    """A sequence of no steps is refused, or gives the initial state back, as the backend's policy says."""
+    inputs = case.inputs()
+    if subject.backend.policy.empty_sequence == "refused":
+        subject.refuses("a sequence of no steps", lambda: subject.run(case, inputs))
+    else:
+        initial_state(case, subject.run(case, inputs))
+
+
+@check(
+    "the backend's policy zero_length",
+    needs=("lengths.alone",),
+    lengths=True,
+    batch_size=st.sampled_from((2, 3, 4)),
+    share=0.4,
+)
+def test_zero_length(subject: Subject, case: Case) -> None:
+    """A length of zero is refused, or leaves that row's state as it was, as the backend's policy says."""
+    lengths = case.lengths or ()
+    case = replace(case, lengths=(case.seq_len, *lengths[1:-1], 0))
+    inputs = case.inputs()
+    if subject.backend.policy.zero_length == "refused":
+        subject.refuses("a length of zero", lambda: subject.run(case, inputs))
+    else:
+        subject.agree(subject.run(case, inputs).arrays, subject.truth(case.config, inputs).budgets)

@@ -1,0 +1,67 @@
+"""Values: output, h_n and c_n equal the oracle's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.subject import Broken, Subject
+from rnn_conformance.suite import published
+
+EQUATIONS = "torch.nn.LSTM, GRU and RNN: the equations at the head of each page"
+
+
+@check(
+    EQUATIONS,
+    needs=("shapes.result",),
+    num_layers=1,
+    bidirectional=False,
+    batch_first=False,
+    proj_size=0,
+    unbatched=False,
+)
+def test_cell(subject: Subject, case: Case) -> None:
+    """One layer in one direction computes its cell's equations: gates in torch.nn's order, biases, and new states."""
+    subject.verify(case)
+
+
+@check(EQUATIONS, needs=("values.cell",), explicit=lambda u: published.two_layers(u) + published.two_directions(u))
+def test_stack(subject: Subject, case: Case) -> None:
+    """Output and final states of any stack equal the oracle's within the case's error budget."""
+    subject.verify(case)
+
+
+@check("torch.nn.LSTM, Inputs: (h_0, c_0) default to zeros if not provided", needs=("values.stack",), hx=False)
+def test_default_state(subject: Subject, case: Case) -> None:
+    """A state left out equals a state of zeros."""
+    inputs = case.inputs()
+    truth = subject.truth(case.config, inputs)
+    subject.agree(subject.run(case, inputs).arrays, truth.budgets, "without hx, ")
+    shapes = [(case.config.lanes, inputs.input.shape[1], size) for size in case.config.state_sizes]
+    zeros = tuple(np.zeros(shape, inputs.input.dtype) for shape in shapes)
+    subject.agree(subject.run(case, replace(inputs, hx=zeros)).arrays, truth.budgets, "with hx of zeros, ")
+
+
+@check(
+    "torch.nn.LSTM, Outputs: h_n is the final hidden state, in reverse that of the first step",
+    needs=("values.cell",),
+    lengths=None,
+)
+def test_final_state(subject: Subject, case: Case) -> None:
+    """In the last layer, h_n is the output of each row's last step, and for the reverse direction of its first."""
+    inputs, config = case.inputs(), case.config
+    arrays = subject.run(case, inputs).arrays
+    size = config.state_sizes[0]
+    unit_roundoff = subject.backend.arithmetic(config.dtype).unit_roundoff
+    for row in range(inputs.input.shape[1]):
+        length = len(inputs.input) if inputs.lengths is None else inputs.lengths[row]
+        for direction, step in enumerate((length - 1, 0)[: config.num_directions]):
+            last = arrays["output"][step, row, direction * size : (direction + 1) * size].astype(float)
+            final = arrays["h_n"][config.lanes - config.num_directions + direction, row].astype(float)
+            if not np.allclose(final, last, rtol=2 * unit_roundoff, atol=0):
+                raise Broken(
+                    f"h_n of row {row}, direction {direction}, is {final}, but the output of step {step} is {last}"
+                )

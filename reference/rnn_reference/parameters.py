@@ -1,0 +1,70 @@
+"""Names and shapes of the parameters, torch.nn's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+def lanes(num_layers: int, bidirectional: bool) -> list[str]:
+    """The name endings of every direction of every layer, in the order of the states: l0, l0_reverse, l1, ..."""
+    directions = ["", "_reverse"] if bidirectional else [""]
+    return [f"l{layer}{direction}" for layer in range(num_layers) for direction in directions]
+
+
+def parameter_shapes(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bias: bool = True,
+    bidirectional: bool = False,
+    proj_size: int = 0,
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of a stack, by name, in torch.nn's order.
+
+    Args:
+        cell: 'lstm', 'gru' or 'rnn'.
+
+    Raises:
+        ValueError: for another cell, a size below 1, or a projection that torch.nn does not define.
+
+    Source: section "Variables" of the pages of torch.nn.LSTM, GRU and RNN.
+    """
+    if cell not in GATES:
+        raise ValueError(f"cell must be one of {', '.join(GATES)}, not {cell!r}")
+    for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, not {size}")
+    if proj_size and cell != "lstm":
+        raise ValueError(f"proj_size is defined for the LSTM only, not for the {cell.upper()}")
+    if not 0 <= proj_size < hidden_size:
+        raise ValueError(f"proj_size must be at least 0 and less than hidden_size ({hidden_size}), not {proj_size}")
+    rows = GATES[cell] * hidden_size
+    state_size = proj_size or hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for lane in lanes(num_layers, bidirectional):
+        below = input_size if lane.startswith("l0") else state_size * (2 if bidirectional else 1)
+        shapes[f"weight_ih_{lane}"] = (rows, below)
+        shapes[f"weight_hh_{lane}"] = (rows, state_size)
+        if bias:
+            shapes[f"bias_ih_{lane}"] = (rows,)
+            shapes[f"bias_hh_{lane}"] = (rows,)
+        if proj_size:
+            shapes[f"weight_hr_{lane}"] = (proj_size, hidden_size)
+    return shapes
+
+
+def verify(parameters: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless `parameters` has exactly these names, these shapes and this dtype."""
+    if missing := [name for name in shapes if name not in parameters]:
+        raise ValueError(f"parameters lacks {', '.join(missing)}")
+    if extra := [name for name in parameters if name not in shapes]:
+        raise ValueError(f"parameters has {', '.join(extra)}, which this stack does not use")
+    for name, shape in shapes.items():
+        if parameters[name].shape != shape:
+            raise ValueError(f"{name} must have the shape {shape}, not {parameters[name].shape}")
+        if parameters[name].dtype != dtype:
+            raise ValueError(f"{name} must be {dtype}, as input is, not {parameters[name].dtype}")
