@@ -29,19 +29,24 @@ class Arithmetic:
 
 
 def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:
-    """The usual arithmetic of a dtype: sums of bfloat16 and float16 products accumulate in float32.
+    """The usual arithmetic of a dtype: float16 and bfloat16 are stored, elements and sums are computed in float32.
+
+    Sigmoid as 1 / (1 + e^-x) is 0 where e^-x overflows and a subnormal number is due, so that where elements are
+    computed the smallest normal number is what underflow may leave.
 
     Args:
-        flush_subnormals: whether results below the smallest normal number may become zero.
+        flush_subnormals: whether stored results below the smallest normal number may become zero.
     """
-    info: Any = _finfo(numpy_dtype(dtype))
-    unit_roundoff = float(info.eps) / 2
+    stored = _finfo(numpy_dtype(dtype))
+    computed = _finfo(numpy_dtype("float64" if dtype == "float64" else "float32"))
+    unit_roundoff = float(stored.eps) / 2
+    underflow = stored.smallest_normal if flush_subnormals else stored.smallest_subnormal
     return Arithmetic(
         name=dtype,
         unit_roundoff=unit_roundoff,
         accumulator_roundoff=min(unit_roundoff, 2.0**-24),
-        smallest=float(info.smallest_normal if flush_subnormals else info.smallest_subnormal),
-        largest=float(info.max),
+        smallest=max(float(underflow), float(computed.smallest_normal)),
+        largest=float(stored.max),
     )
 
 

@@ -25,6 +25,11 @@ EXACT = frozenset({np.negative, np.maximum, np.greater, np.equal})
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 19)
 
 
+def _window(start: int, size: int) -> Array:
+    window = POOL[start : start + size]
+    return window if window.size == size else np.resize(POOL, size)
+
+
 class Noise:
     """The rounding errors of one declared arithmetic, drawn from one seed."""
 
@@ -35,13 +40,22 @@ class Noise:
         self._at = int(np.random.default_rng(seed).integers(POOL.size))
 
     def normal(self, shape: tuple[int, ...]) -> Array:
-        """Standard normal numbers: the next ones of a fixed pool, as good here as new ones and many times as fast."""
-        size = prod(shape)
+        """Standard normal numbers for one operation; in the second half of the runs the same ones at every step.
+
+        A steady input meets the same rounding at every step, and errors that agree grow faster than those that vary.
+        The numbers come from a fixed pool, as good here as new ones and many times as fast.
+        """
+        runs, rows, features = shape[-3:]
+        numbers = self._next(prod(shape)).reshape(shape).copy()
+        steady = runs // 2
+        numbers[..., steady:, :, :] = _window(0, (runs - steady) * rows * features).reshape(-1, rows, features)
+        return numbers
+
+    def _next(self, size: int) -> Array:
         if self._at + size > POOL.size:
             self._at = size % 7919  # another offset in each round
-        window = POOL[self._at : self._at + size]
-        self._at += size
-        return (window if window.size == size else np.resize(POOL, size)).reshape(shape)
+        start, self._at = self._at, self._at + size
+        return _window(start, size)
 
     def wide(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """`shape` with room for every run."""
@@ -58,7 +72,7 @@ class Noise:
         a, n = self.arithmetic, left.shape[-1]
         one_run = left[..., :1, :, :]
         other = right if right.ndim == 2 else right[..., :1, :, :]
-        norm = np.sqrt((one_run * one_run) @ (other * other))
+        norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
         scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
@@ -112,7 +126,7 @@ class Budget:
 
 
 def budgets(
-    compute: Compute, arrays: Mapping[str, Array], arithmetic: Arithmetic, seed: int = 0, runs: int = RUNS
+    compute: Compute, arrays: Mapping[str, Array], arithmetic: Arithmetic, seed: int = 0, runs: int | None = None
 ) -> tuple[dict[str, Budget], bool]:
     """The budget of every array that `compute` gives for `arrays`, and whether a product may overflow on the way.
 
@@ -125,7 +139,7 @@ def budgets(
     """
     exact = np.longdouble if arithmetic.unit_roundoff < 2.0**-50 else np.float64
     truths = compute({name: array.astype(exact) for name, array in arrays.items()})
-    source = Noise(arithmetic, runs, seed)
+    source = Noise(arithmetic, runs or _runs(truths), seed)
 
     class Run(Noisy):
         noise = source
@@ -138,11 +152,33 @@ def budgets(
     return found, source.overflowed
 
 
+def _runs(truths: Mapping[str, Array]) -> int:
+    """More runs where arrays are small: they cost little there, and there are few neighbours to pool with."""
+    elements = max(prod(truth.shape[-2:]) for truth in truths.values())
+    return max(RUNS, min(32, 1024 // max(elements, 1)))
+
+
 def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
     """Root mean square spread, floored by that of the row, by the rounding of the result itself and by underflow."""
     with np.errstate(all="ignore"):
-        square = np.square((runs - truth).astype(np.float64)).mean(axis=-3)
-        row = square.mean(axis=-1, keepdims=True) if square.size else square
+        strayed = np.abs(runs - truth).astype(np.float64)
+        spread = _root_mean_square(strayed, -3).squeeze(-3)
+        neighbours = _root_mean_square(spread, -1) / 2
         rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
-        sigma: Array = np.maximum(np.sqrt(np.maximum(square, row / 4)), rounding)
+        sigma: Array = np.maximum(np.maximum(spread, neighbours), rounding)
     return sigma
+
+
+def _root_mean_square(x: Array, axis: int) -> Array:
+    """√(mean x²), kept wide along `axis`, where x² itself would underflow or overflow too."""
+    largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
+    scaled = np.divide(x, largest, where=largest > 0, out=np.zeros_like(x))
+    mean: Array = np.square(scaled).mean(axis=axis, keepdims=True)
+    return largest * np.sqrt(mean)
+
+
+def _norms(left: Array, right: Array) -> Array:
+    """‖w∘x‖₂ for each element of a matrix product, where squares would underflow too."""
+    largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
+    scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
+    return largest * np.sqrt(np.square(scaled) @ np.square(right))

@@ -231,3 +231,21 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
     )
+
+
+def crashed_result(unit: Unit, last_words: str) -> CheckResult:
+    """The result of a unit in which the process died."""
+    return CheckResult(
+        id=unit.check,
+        cell=unit.cell,
+        dtype=unit.dtype,
+        device=unit.device,
+        outcome="crashed",
+        examples=0,
+        inconclusive=0,
+        seconds=0.0,
+        backend_seconds=0.0,
+        values=0,
+        largest_rho=0.0,
+        reason=last_words[:2000],
+    )

@@ -61,7 +61,7 @@ def test_final_state(subject: Subject, case: Case) -> None:
         for direction, step in enumerate((length - 1, 0)[: config.num_directions]):
             last = arrays["output"][step, row, direction * size : (direction + 1) * size].astype(float)
             final = arrays["h_n"][config.lanes - config.num_directions + direction, row].astype(float)
-            if not np.allclose(final, last, rtol=2 * unit_roundoff, atol=0):
+            if not np.allclose(final, last, rtol=2 * unit_roundoff, atol=0, equal_nan=True):
                 raise Broken(
                     f"h_n of row {row}, direction {direction}, is {final}, but the output of step {step} is {last}"
                 )

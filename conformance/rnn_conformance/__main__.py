@@ -1,0 +1,7 @@
+"""python -m rnn_conformance."""
+
+import sys
+
+from rnn_conformance.cli import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""The last lines of a run: what was found, the counts, the slowest checks, where the report lies, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rnn_conformance.record import CheckResult, Record
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def verdict(record: Record) -> str:
+    """One sentence: does the backend conform?"""
+    name = printable(f"{record.backend} {record.backend_version} on {record.device}")
+    failed = len(record.findings)
+    if failed:
+        some = f"{failed} finding{'s' * (failed != 1)}"
+        return f"DOES NOT CONFORM: {name} breaks {len({r.id for r in record.findings})} checks, {some}"
+    if not record.complete:
+        return f"INCOMPLETE: {name} was not tried to the end"
+    if record.ok:
+        return f"CONFORMS: {name} passes {record.counts['passed']} units of work"
+    if "passed" not in record.counts:
+        return f"SAYS NOTHING: no check ran an example on {name}"
+    return f"SAYS NOTHING: some check of {name} ran no example that tells right from wrong"
+
+
+def finding_lines(result: CheckResult) -> list[str]:
+    """One finding, in a terminal."""
+    head = f"{result.outcome.upper()} {result.id} · {result.cell} · {result.dtype} · {result.device}"
+    if result.finding is None:
+        return [head, *(f"    {line}" for line in printable(result.reason).splitlines())]
+    found = result.finding
+    return [
+        head,
+        f"    {found.sentence}",
+        f"    {printable(found.message)}",
+        f"    smallest case: {printable(found.case)}",
+    ]
+
+
+def slowest(results: Iterable[CheckResult], count: int = 3) -> list[tuple[str, float]]:
+    """The checks that took longest, over all their units."""
+    seconds: dict[str, float] = {}
+    for result in results:
+        seconds[result.id] = seconds.get(result.id, 0.0) + result.seconds
+    return sorted(seconds.items(), key=lambda item: -item[1])[:count]
+
+
+def distinct(results: list[CheckResult]) -> list[CheckResult]:
+    """One finding of each check: the first."""
+    found: dict[str, CheckResult] = {}
+    for result in results:
+        found.setdefault(result.id, result)
+    return list(found.values())
+
+
+def verdict_lines(record: Record, folder: Path) -> list[str]:
+    """All of it; the verdict itself comes last."""
+    lines: list[str] = []
+    for result in distinct(record.findings):
+        others = sum(r.id == result.id for r in record.findings) - 1
+        lines += finding_lines(result) + ([f"    and in {others} other units of work"] if others else []) + [""]
+    counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(record.counts.items()))
+    examples = sum(r.examples for r in record.checks)
+    values = sum(r.values for r in record.checks)
+    slow = ", ".join(f"{id} {seconds:.1f} s" for id, seconds in slowest(record.checks))
+    return [
+        *lines,
+        f"{counts}; {examples:,} examples, {values:,} numbers compared, {record.seconds:.0f} s",
+        f"slowest: {slow}",
+        f"report: {folder / 'index.html'}",
+        verdict(record),
+    ]

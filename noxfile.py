@@ -1,0 +1,64 @@
+"""What can be run here: `nox -l` lists it, arguments after `--` go to what a session runs."""
+
+import nox
+
+nox.options.sessions = ["conformance"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = ("-c", "constraints.txt")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the suite with torch, and what these dependency groups name."""
+    names = [name for group in groups for name in nox.project.dependency_groups(nox.project.load_toml(), group)]
+    session.install(*CONSTRAINTS, ".[torch]", *names)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Say whether a backend is right: PyTorch on the CPU, or what the arguments name."""
+    install(session)
+    session.run("rnn-conformance", "run", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test the oracle, the suite and the report; show coverage."""
+    install(session, "tests")
+    session.run("pytest", "-n", "auto", "--cov", "--cov-report=term:skip-covered", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for mistakes of style and form."""
+    install_only(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the oracle against torch, the budget against the oracle, and the suite's pace."""
+    install(session, "bench")
+    session.run("pytest", "tests/bench", "--benchmark-only", "-p", "no:xdist", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def calibrate(session: nox.Session) -> None:
+    """Measure the largest ρ of correct kernels and draw docs/numerics.md's figures again."""
+    install(session, "tests")
+    session.run("python", "-m", "tests.calibrate", *session.posargs, env=ONE_THREAD)
+
+
+def install_only(session: nox.Session, group: str) -> None:
+    """Install what a dependency group names, without the suite."""
+    session.install(*CONSTRAINTS, *nox.project.dependency_groups(nox.project.load_toml(), group))
