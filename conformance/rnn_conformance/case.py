@@ -140,7 +140,7 @@ def _parameter(rng: Rng, values: str, name: str, shape: tuple[int, ...], config:
 
 
 def lay_out(array: Array, layout: str) -> Array:
-    """The same values elsewhere in memory: at an odd offset, with gaps, with axes stored in another order, within a frame."""
+    """The same values elsewhere in memory: at an odd offset, with gaps, with axes in another order, within a frame."""
     if layout == "contiguous" or not array.size:
         return np.array(array, order="C")
     filler = np.array(ml_dtypes.bfloat16(np.nan)).astype(array.dtype)

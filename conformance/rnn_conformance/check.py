@@ -134,7 +134,7 @@ class _Run:
 def run_unit(
     check: Check, unit: Unit, backend: Backend, profile: str, rtol: float | None = None, atol: float | None = None
 ) -> CheckResult:
-    """Run one check in one unit of work: the explicit cases, then what Hypothesis draws, down to the smallest failure."""
+    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
     start = time.perf_counter()
     run = _Run(check, Subject(backend, Measured(), rtol, atol))
     explicit_failure = None

@@ -22,7 +22,7 @@ CONFORMS, FINDINGS, WRONG_USE, SUITE_FAILED = range(4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 for conforms, 1 for findings, 2 for wrong use, 3 for a failure of ours."""
+    """The exit code: 0 conforms, 1 findings, 2 wrong use, 3 the suite itself failed."""
     parsed = _parser().parse_args(arguments)
     try:
         code: int = parsed.command(parsed)

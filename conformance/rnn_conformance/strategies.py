@@ -1,7 +1,7 @@
 """What Hypothesis draws: cases, shrinking toward one layer, one direction, size 1, one step, small integers.
 
-No integer is drawn from a range beyond ±100: Hypothesis adds constants that it reads from the source of whatever modules
-are imported, which are larger ones, and the cases of a unit of work must not depend on them.
+No integer is drawn from a range beyond ±100: Hypothesis also draws constants, larger ones, which it reads from the source
+of whatever modules are imported, and the cases of a unit of work must not depend on those.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unit:
 
 @st.composite
 def sizes(draw: st.DrawFn) -> dict[str, int]:
-    """Steps, batch, input_size, hidden_size and num_layers: all small, but for one at most that is drawn around a tile."""
+    """Steps, batch, input_size, hidden_size and num_layers: small, but for one at most that is drawn around a tile."""
     drawn = {
         "num_layers": draw(st.sampled_from((1, 2, 3)), label="num_layers"),
         "hidden_size": draw(st.sampled_from(SMALL), label="hidden_size"),

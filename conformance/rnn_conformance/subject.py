@@ -281,7 +281,8 @@ def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: floa
     count = int((rho > limit).sum())
     message = (
         f"{name}[{place}] is {got:.9g}, but {due:.9g} was due: {abs(got - due):.3g} apart, "
-        f"where correct arithmetic strays by σ = {sigma:.2g} and {limit:g} σ are allowed (ρ = {float(rho[index]):.3g}); "
+        f"where correct arithmetic strays by σ = {sigma:.2g} and {limit:g} σ are allowed "
+        f"(ρ = {float(rho[index]):.3g}); "
         f"{count} of {rho.size} elements deviate, the largest ρ is {float(rho.max()):.3g}"
     )
     return Deviation(message, float(rho.max()), element)

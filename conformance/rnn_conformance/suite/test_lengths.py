@@ -11,7 +11,7 @@ from rnn_conformance.check import check
 from rnn_conformance.subject import Broken, Subject
 from rnn_conformance.suite import published
 
-PACKED = "torch.nn.LSTM, Inputs: input can also be a packed variable length sequence; torch.nn.utils.rnn.pack_padded_sequence"
+PACKED = "torch.nn.LSTM, Inputs: the input can also be a packed variable length sequence"
 
 
 @check(PACKED, needs=("values.stack",), explicit=published.packed, lengths=True)

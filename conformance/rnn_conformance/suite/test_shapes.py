@@ -12,7 +12,7 @@ from rnn_conformance.suite import published
 
 
 @check(
-    "torch.nn.LSTM, Outputs: output (L, N, D·H_out) or (N, L, D·H_out) or (L, D·H_out), h_n and c_n (D·num_layers, N, H)",
+    "torch.nn.LSTM, Outputs: output (L, N, D·H_out), (N, L, D·H_out) or (L, D·H_out), h_n and c_n (D·num_layers, N, H)",
     explicit=lambda unit: published.two_layers(unit) + published.two_directions(unit),
 )
 def test_result(subject: Subject, case: Case) -> None:

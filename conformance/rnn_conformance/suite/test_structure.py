@@ -84,7 +84,7 @@ def test_directions(subject: Subject, case: Case) -> None:
 
 
 @check(
-    "torch.nn.LSTM, batch_first: input and output are (batch, seq, feature); this does not apply to hidden or cell states",
+    "torch.nn.LSTM, batch_first: input and output are (batch, seq, feature), and not the states",
     needs=("values.cell",),
     lengths=None,
     unbatched=False,
