@@ -17,7 +17,7 @@ _finfo: Callable[..., Any] = ml_dtypes.finfo
 class Arithmetic:
     """The arithmetic that a backend declares and is held to.
 
-    Roundoffs are unit roundoffs, the largest relative error of one rounding: half the distance from 1 to the next number.
+    Roundoffs are unit roundoffs, the largest relative error of one rounding: half the step from 1 to the next number.
     """
 
     name: str

@@ -174,11 +174,13 @@ def _root_mean_square(x: Array, axis: int) -> Array:
     largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
     scaled = np.divide(x, largest, where=largest > 0, out=np.zeros_like(x))
     mean: Array = np.square(scaled).mean(axis=axis, keepdims=True)
-    return largest * np.sqrt(mean)
+    root: Array = largest * np.sqrt(mean)
+    return root
 
 
 def _norms(left: Array, right: Array) -> Array:
     """‖w∘x‖₂ for each element of a matrix product, where squares would underflow too."""
     largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
     scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
-    return largest * np.sqrt(np.square(scaled) @ np.square(right))
+    norms: Array = largest * np.sqrt(np.square(scaled) @ np.square(right))
+    return norms

@@ -99,7 +99,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Let the result travel with pytest's report, from worker to controller too."""
     report = yield
     if report.when == "call" and (result := item.stash.get(RESULT, None)) is not None:
-        report.rnn_result = msgspec.to_builtins(result)
+        vars(report)["rnn_result"] = msgspec.to_builtins(result)
     return report
 
 
@@ -123,7 +123,7 @@ class Collector:
         """Take in one result, from whichever process."""
         if found := getattr(report, "rnn_result", None):
             self.session.results[report.nodeid] = msgspec.convert(found, CheckResult)
-        elif report.when == "???":  # so xdist reports a worker that died
+        elif str(report.when) == "???":  # so xdist reports a worker that died
             if (crashed := self._crashed(report)) is not None:
                 self.session.results[report.nodeid] = crashed
         elif report.failed:

@@ -1,7 +1,7 @@
 """What Hypothesis draws: cases, shrinking toward one layer, one direction, size 1, one step, small integers.
 
-No integer is drawn from a range beyond ±100: Hypothesis also draws constants, larger ones, which it reads from the source
-of whatever modules are imported, and the cases of a unit of work must not depend on those.
+No integer is drawn from a range beyond ±99: Hypothesis also draws constants, larger ones, which it reads from the
+source of whatever modules are imported, and the cases of a unit of work must not depend on those.
 """
 
 from __future__ import annotations
