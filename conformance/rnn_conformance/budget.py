@@ -155,7 +155,7 @@ def budgets(
 def _runs(truths: Mapping[str, Array]) -> int:
     """More runs where arrays are small: they cost little there, and there are few neighbours to pool with."""
     elements = max(prod(truth.shape[-2:]) for truth in truths.values())
-    return max(RUNS, min(32, 1024 // max(elements, 1)))
+    return int(max(RUNS, min(32, 1024 // max(elements, 1))))
 
 
 def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:

@@ -11,15 +11,16 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import FlakyFailure, FlakyReplay, Unsatisfiable
-from hypothesis.strategies import SearchStrategy
 
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
+from rnn_conformance.covering import covering_cases
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
 
-EXAMPLES = {"smoke": 5, "ci": 25, "thorough": 200}
+EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
+COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -32,7 +33,7 @@ class Check:
     sentence: str
     source: str
     body: Body
-    strategy: Callable[[Unit], SearchStrategy[Case]]
+    drawn: dict[str, Any]  # what it fixes of the cases that are drawn
     needs: tuple[str, ...] = ()  # checks without which this one says nothing
     cells: tuple[str, ...] = ()  # those that it is about; empty for all
     explicit: Callable[[Unit], list[Case]] | None = None  # cases that always run first
@@ -66,7 +67,7 @@ def check(
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
         made_check = Check(
-            f"{family}.{name}", sentence, source, body, lambda unit: cases(unit, **drawn), needs, cells, explicit, share
+            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share
         )
         CHECKS[made_check.id] = made_check
 
@@ -138,7 +139,8 @@ def run_unit(
     start = time.perf_counter()
     run = _Run(check, Subject(backend, Measured(), rtol, atol))
     explicit_failure = None
-    for case in check.explicit(unit) if check.explicit else []:
+    printed = check.explicit(unit) if check.explicit else []
+    for case in printed + covering_cases(unit, check.drawn, COVERING_PARTS[profile]):
         try:
             run.attempt(case)
         except Broken:
@@ -163,7 +165,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
     )
-    @given(run.check.strategy(unit))
+    @given(cases(unit, **run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
