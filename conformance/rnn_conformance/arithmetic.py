@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -25,6 +25,7 @@ class Arithmetic:
     accumulator_roundoff: float  # within sums of products
     smallest: float  # the absolute error that underflow may leave
     largest: float  # beyond it numbers overflow
+    stored_smallest: float  # the same for stored results alone
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
 
 
@@ -47,10 +48,10 @@ def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:
         accumulator_roundoff=min(unit_roundoff, 2.0**-24),
         smallest=max(float(underflow), float(computed.smallest_normal)),
         largest=float(stored.max),
+        stored_smallest=float(underflow),
     )
 
 
 def tf32() -> Arithmetic:
     """float32 whose products round their factors to 10 bits of fraction, as NVIDIA's tensor cores do by choice."""
-    usual = arithmetic_of("float32")
-    return Arithmetic("tf32", usual.unit_roundoff, usual.accumulator_roundoff, usual.smallest, usual.largest, 2.0**-11)
+    return replace(arithmetic_of("float32"), name="tf32", product_roundoff=2.0**-11)

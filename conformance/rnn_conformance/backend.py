@@ -99,6 +99,19 @@ class Backend(ABC):
         """The device on which a backend's array lies."""
         return "cpu"
 
+    def assign(self, array: Any, values: Array) -> None:
+        """Write values into a backend's array in place, as an optimizer writes into parameters."""
+        array[...] = values
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of the whole process that belong to the library; a call must leave them as they were."""
+        return {}
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Set them again to what `settings` gave earlier."""
+        if settings:
+            raise NotImplementedError(f"{type(self).__name__} has settings() and needs restore()")
+
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide results, for the record."""
         return {}

@@ -65,6 +65,8 @@ class Noise:
         """`result` as it may come out of one rounding to storage."""
         error = result * self.arithmetic.unit_roundoff
         error += self.arithmetic.smallest
+        if not np.isfinite(error).all():  # infinity stays what it is
+            error = np.where(np.isfinite(error), error, 0)
         return result + error * self.normal(self.wide(result.shape))
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
@@ -118,11 +120,12 @@ class Budget:
         return Budget(self.truth[index], self.sigma[index])
 
     def rho(self, actual: Array) -> Array:
-        """|actual - truth| / σ for every element; 1e300 where `actual` is not finite."""
+        """|actual - truth| / σ for every element; 1e300 where `actual` or σ is not finite."""
         wide = np.asarray(actual).astype(self.truth.dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             rho = np.abs(wide - self.truth) / self.sigma
-        return np.minimum(np.where(np.isfinite(wide), rho, np.inf), 1e300).astype(np.float64)
+        sound = np.isfinite(wide) & np.isfinite(rho)
+        return np.minimum(np.where(sound, rho, 1e300), 1e300).astype(np.float64)
 
 
 def budgets(

@@ -18,6 +18,7 @@ Rng = np.random.Generator
 
 PROFILES = ("integers", "uniform", "normal", "saturating", "onehot", "constant", "tiny", "huge")
 LAYOUTS = ("contiguous", "offset", "strided", "transposed", "padded")
+EXPANDED = "expanded"  # all rows are the same memory, where they are equal
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
     def __post_init__(self) -> None:
         if self.values not in PROFILES:
             raise ValueError(f"values must be one of {', '.join(PROFILES)}, not {self.values!r}")
-        if self.layout not in LAYOUTS:
+        if self.layout not in (*LAYOUTS, EXPANDED):
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {self.layout!r}")
         if self.lengths is not None and len(self.lengths) != self.batch_size:
             raise ValueError(f"lengths must hold {self.batch_size} numbers, one for each row, not {len(self.lengths)}")
@@ -143,6 +144,12 @@ def lay_out(array: Array, layout: str) -> Array:
     """The same values elsewhere in memory: at an odd offset, with gaps, with axes in another order, within a frame."""
     if layout == "contiguous" or not array.size:
         return np.array(array, order="C")
+    if layout == EXPANDED:
+        axis = array.ndim - 2
+        one = array.take([0], axis)
+        strides = tuple(0 if k == axis else n for k, n in enumerate(one.strides))
+        expanded = np.lib.stride_tricks.as_strided(one, array.shape, strides)
+        return expanded if np.array_equal(expanded, array) else array.copy()
     filler = np.array(ml_dtypes.bfloat16(np.nan)).astype(array.dtype)
     if layout == "offset":
         buffer = np.full(array.size + 3, filler)

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import FlakyFailure, FlakyReplay, Unsatisfiable
 
+from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.covering import covering_cases
@@ -38,6 +39,7 @@ class Check:
     cells: tuple[str, ...] = ()  # those that it is about; empty for all
     explicit: Callable[[Unit], list[Case]] | None = None  # cases that always run first
     share: float = 1.0  # of a profile's examples
+    covering: bool = True  # whether it begins with the covering set
 
     @property
     def family(self) -> str:
@@ -55,6 +57,7 @@ def check(
     cells: tuple[str, ...] = (),
     explicit: Callable[[Unit], list[Case]] | None = None,
     share: float = 1.0,
+    covering: bool = True,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -66,9 +69,7 @@ def check(
         family = body.__module__.rpartition("test_")[2]
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
-        made_check = Check(
-            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share
-        )
+        made_check = Check(f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering)
         CHECKS[made_check.id] = made_check
 
         def test(rnn_unit: Any) -> None:
@@ -137,16 +138,20 @@ def run_unit(
 ) -> CheckResult:
     """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
     start = time.perf_counter()
+    before = world.snapshot(backend)
     run = _Run(check, Subject(backend, Measured(), rtol, atol))
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    for case in printed + covering_cases(unit, check.drawn, COVERING_PARTS[profile]):
+    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    for case in printed + covering:
         try:
             run.attempt(case)
         except Broken:
             explicit_failure = explicit_failure or run.failure
     run.failure = None
+    world.restore(backend, before)
     _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
 
 

@@ -89,9 +89,7 @@ def _equal_sizes(fields: dict[str, Any], sizes: str, drawn: dict[str, Any]) -> N
         fields[name] = value
 
 
-def _shape(
-    fields: dict[str, Any], shape: str, drawn: dict[str, Any]
-) -> tuple[int, int | None, tuple[int, ...] | None]:
+def _shape(fields: dict[str, Any], shape: str, drawn: dict[str, Any]) -> tuple[int, int | None, tuple[int, ...] | None]:
     """Steps, batch and lengths."""
     steps, batch = fields["seq_len"], fields["batch_size"]
     wanted = drawn.get("lengths", False)

@@ -52,6 +52,7 @@ class Inputs:
     input: Array
     hx: tuple[Array, ...] | None = None
     lengths: tuple[int, ...] | None = None
+    dropout_masks: tuple[Array, ...] | None = None  # one between each two layers, (T, B, features)
 
     def rows(self, index: Sequence[int]) -> Inputs:
         """Only these rows of the batch, in this order."""
@@ -70,33 +71,46 @@ class Truth:
 
     budgets: Mapping[str, Budget]  # of output, h_n and, for an LSTM, c_n
     says_nothing: str = ""  # why the case cannot tell right from wrong, where it cannot
+    overflows: bool = False  # whether that is because numbers may leave the dtype's range
 
 
 def truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Truth:
     """The oracle's answer, and whether a kernel that is plainly wrong would pass with it (the vacuity guard)."""
-    names = list(inputs.parameters)
-    arrays = dict(inputs.parameters) | {"input": inputs.input[:, np.newaxis]}
-    for k, part in enumerate(inputs.hx or ()):
-        arrays[f"hx{k}"] = part[:, np.newaxis]
-    compute = _named_results(config, inputs, names)
+    arrays = arrays_of(inputs)
+    compute = _named_results(config, inputs)
     found, overflowed = budgets(compute, arrays, arithmetic)
     reason = "a product may overflow" if overflowed else ""
     if not all(np.isfinite(b.truth).all() and (np.abs(b.truth) < arithmetic.largest).all() for b in found.values()):
         reason = "the result overflows"
-    return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found))
+    if not all(np.isfinite(budget.sigma).all() for budget in found.values()):
+        reason = "the budget overflows"
+    return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found), bool(reason))
 
 
-def _named_results(
-    config: LayerConfig, inputs: Inputs, names: Sequence[str]
-) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    time_major = {**config.to_dict(), "batch_first": False}
-    plain = LayerConfig(**time_major)
+def arrays_of(inputs: Inputs) -> dict[str, Array]:
+    """The arrays by name, with an axis for the runs in all but the parameters."""
+    arrays = dict(inputs.parameters) | {"input": inputs.input[:, np.newaxis]}
+    arrays |= {f"hx{k}": part[:, np.newaxis] for k, part in enumerate(inputs.hx or ())}
+    return arrays | {f"mask{k}": mask[:, np.newaxis] for k, mask in enumerate(inputs.dropout_masks or ())}
 
+
+def arguments_of(config: LayerConfig, inputs: Inputs, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The arguments of `reference`, taken from arrays named by `arrays_of`."""
+    parts = tuple(arrays[f"hx{k}"] for k in range(len(inputs.hx or ())))
+    masks = inputs.dropout_masks
+    return {
+        "config": replace(config, batch_first=False),
+        "parameters": {name: arrays[name] for name in inputs.parameters},
+        "input": arrays["input"],
+        "hx": None if inputs.hx is None else parts if config.kind == "lstm" else parts[0],
+        "lengths": inputs.lengths,
+        "dropout_masks": None if masks is None else [arrays[f"mask{k}"] for k in range(len(masks))],
+    }
+
+
+def _named_results(config: LayerConfig, inputs: Inputs) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     def compute(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        parts = tuple(arrays[f"hx{k}"] for k in range(len(inputs.hx or ())))
-        hx = None if inputs.hx is None else parts if config.kind == "lstm" else parts[0]
-        parameters = {name: arrays[name] for name in names}
-        output, final = reference(plain, parameters, arrays["input"], hx, lengths=inputs.lengths)
+        output, final = reference(**arguments_of(config, inputs, arrays))
         finals = final if isinstance(final, tuple) else (final,)
         return {"output": output} | dict(zip(STATES, finals, strict=False))
 

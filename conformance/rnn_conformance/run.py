@@ -27,7 +27,19 @@ from rnn_conformance.config import CELLS, DTYPES
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.strategies import Unit
 
-FAMILIES = ("shapes", "values", "steps", "structure", "lengths", "edges")
+FAMILIES = (
+    "shapes",
+    "values",
+    "steps",
+    "structure",
+    "lengths",
+    "edges",
+    "layout",
+    "purity",
+    "dropout",
+    "special",
+    "precision",
+)
 Profile = Literal["smoke", "ci", "thorough"]
 
 

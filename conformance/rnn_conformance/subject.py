@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,12 @@ class Measured:
 
 @dataclass
 class Result:
-    """What one call gave: the backend's own state, to hand on, and all results time-major and batched."""
+    """What one call was given and gave, in the backend's own types, and its results time-major and batched."""
 
-    native_state: Any
+    native_input: Any
+    native_hx: Any
+    native_output: Any
+    native_state: Any  # to hand on
     arrays: dict[str, Array]
 
 
@@ -103,14 +107,14 @@ class Subject:
             raise Broken(f"layer() must give a rnn_conformance.Layer, not {type(layer).__name__}")
         return DrivenLayer(self, layer, config)
 
-    def run(self, case: Case, inputs: Inputs) -> Result:
+    def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """One call of a new layer."""
         if inputs.lengths is not None:
             self.require_lengths()
         if case.batch_size is None:
             self.require_unbatched()
         layer = self.layer(case.config, inputs.parameters)
-        return layer(inputs.input, inputs.hx, inputs.lengths, batched=case.batch_size is not None, layout=case.layout)
+        return layer.of_case(case, inputs, training)
 
     def truth(self, config: LayerConfig, inputs: Inputs) -> Truth:
         """The oracle's answer.
@@ -120,6 +124,13 @@ class Subject:
         """
         truth = truth_of(config, inputs, self.backend.arithmetic(config.dtype))
         if truth.says_nothing:
+            raise SaysNothing(truth.says_nothing)
+        return truth
+
+    def truth_unguarded(self, config: LayerConfig, inputs: Inputs) -> Truth:
+        """The oracle's answer, though a wrong kernel may pass with it: for cases made to show one certain mistake."""
+        truth = truth_of(config, inputs, self.backend.arithmetic(config.dtype))
+        if truth.overflows:
             raise SaysNothing(truth.says_nothing)
         return truth
 
@@ -204,20 +215,59 @@ class DrivenLayer:
             Broken: where its results are not of the form that is due.
         """
         native_hx = hx.native_state if isinstance(hx, Result) else self._outward_state(hx, batched, layout)
-        native = self._outward(self._own_form(input, batched, self.config.batch_first), layout)
+        native = self._outward(self.own_form(input, batched), layout)
         steps, rows = input.shape[:2]
         try:
             with _quiet(), self.subject._timed():
                 given = self.layer.forward(native, native_hx, lengths=lengths, training=training)
         except Exception as error:
             raise BackendRaised(f"forward on input {tuple(native.shape)}", error) from error
-        return self._verified(given, steps, rows, batched)
+        arrays = self._verified(given, steps, rows, batched)
+        return Result(native, native_hx, given[0], given[1], arrays)
 
-    @staticmethod
-    def _own_form(array: Array, batched: bool, batch_first: bool) -> Array:
+    def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
+        """The call that a case describes."""
+        batched = case.batch_size is not None
+        return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
+
+    def again(self, result: Result, batched: bool = True) -> Result:
+        """The same call once more, on the very same arrays."""
+        try:
+            with _quiet(), self.subject._timed():
+                given = self.layer.forward(result.native_input, result.native_hx)
+        except Exception as error:
+            raise BackendRaised("the same call once more", error) from error
+        steps, rows = result.arrays["output"].shape[:2]
+        return replace(
+            result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
+        )
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The layer's parameters in the backend's own type.
+
+        Raises:
+            NotOffered: where the layer gives no view of them.
+            BackendRaised: where it fails.
+        """
+        try:
+            return self.layer.parameters()
+        except NotImplementedError as error:
+            raise NotOffered("a view of the parameters is not offered") from error
+        except Exception as error:
+            raise BackendRaised("parameters()", error) from error
+
+    def copy(self) -> DrivenLayer:
+        """A deep copy of the layer."""
+        try:
+            return replace(self, layer=deepcopy(self.layer))
+        except Exception as error:
+            raise BackendRaised("copy.deepcopy of the layer", error) from error
+
+    def own_form(self, array: Array, batched: bool) -> Array:
+        """Time-major input as the layer takes it."""
         if not batched:
             return array[:, 0]
-        return array.swapaxes(0, 1) if batch_first else array
+        return array.swapaxes(0, 1) if self.config.batch_first else array
 
     def _outward(self, array: Array, layout: str) -> Any:
         return self.subject.backend.from_numpy(lay_out(array, layout), self.config.device)
@@ -225,10 +275,10 @@ class DrivenLayer:
     def _outward_state(self, hx: Sequence[Array] | None, batched: bool, layout: str) -> Any:
         if hx is None:
             return None
-        parts = tuple(self._outward(self._own_form(part, batched, False), layout) for part in hx)
+        parts = tuple(self._outward(part if batched else part[:, 0], layout) for part in hx)
         return parts if self.config.kind == "lstm" else parts[0]
 
-    def _verified(self, given: Any, steps: int, rows: int, batched: bool) -> Result:
+    def _verified(self, given: Any, steps: int, rows: int, batched: bool) -> dict[str, Array]:
         """The results as time-major arrays, once they have the form that torch.nn's page gives them."""
         if not isinstance(given, tuple) or len(given) != 2:
             raise Broken(f"forward must give (output, state), not {_kind(given)}")
@@ -245,7 +295,7 @@ class DrivenLayer:
         }
         for (name, part), size in zip(parts.items(), self.config.state_sizes, strict=True):
             arrays[name] = self._read(name, part, (self.config.lanes, rows, size), batched, False)
-        return Result(state, arrays)
+        return arrays
 
     def _read(self, name: str, native: Any, shape: tuple[int, ...], batched: bool, batch_first: bool) -> Array:
         try:
@@ -253,7 +303,7 @@ class DrivenLayer:
             device = self.subject.backend.device_of(native)
         except Exception as error:
             raise Broken(f"{name} cannot be read: {describe(error)}") from error
-        due = self._own_form(np.broadcast_to(np.False_, shape), batched, batch_first).shape
+        due = (shape[0], shape[2]) if not batched else (shape[1], shape[0], shape[2]) if batch_first else shape
         if array.shape != due:
             raise Broken(f"{name} has the shape {array.shape}, but {due} was due")
         if array.dtype != numpy_dtype(self.config.dtype):

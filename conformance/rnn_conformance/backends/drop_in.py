@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backend import Array, Backend, Layer
 from rnn_conformance.config import LayerConfig
 
@@ -69,6 +70,10 @@ class DropInBackend(Backend):
             found.append("mps")
         return found
 
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """The usual one; x86's bfloat16 products (VDPBF16PS) take subnormal numbers as zero, whatever torch is told."""
+        return arithmetic_of(dtype, self.policy.flush_subnormals or dtype == "bfloat16")
+
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is a kind without a class, and an argument that the constructor does not take."""
         module = self.modules[config.kind]
@@ -112,6 +117,31 @@ class DropInBackend(Backend):
     def device_of(self, array: Any) -> str:
         """The type of the tensor's device."""
         return str(array.device.type)
+
+    def assign(self, array: Any, values: Array) -> None:
+        """Copy values into the tensor."""
+        with torch.no_grad():
+            array.copy_(self.from_numpy(values, str(array.device)))
+
+    def settings(self) -> dict[str, Any]:
+        """Torch's settings that hold for the whole process."""
+        return {
+            "default dtype": torch.get_default_dtype(),
+            "number of threads": torch.get_num_threads(),
+            "gradient mode": torch.is_grad_enabled(),
+            "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+            "float32 matmul precision": torch.get_float32_matmul_precision(),
+            "random state": torch.get_rng_state().numpy().tobytes(),
+        }
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Set torch's settings again."""
+        torch.set_default_dtype(settings["default dtype"])
+        torch.set_num_threads(settings["number of threads"])
+        torch.set_grad_enabled(settings["gradient mode"])
+        torch.use_deterministic_algorithms(settings["deterministic algorithms"])
+        torch.set_float32_matmul_precision(settings["float32 matmul precision"])
+        torch.set_rng_state(torch.frombuffer(bytearray(settings["random state"]), dtype=torch.uint8))
 
     def environment(self) -> dict[str, str]:
         """torch, its threads and oneDNN, and the GPU where there is one."""

@@ -1,0 +1,213 @@
+"""Dropout: none in eval; in training between layers only, element by element, at the stated rate.
+
+The masks are recovered, not only counted: the upper layers are given weights under which each of their units passes on
+one unit of the layer below, so that the output shows which of them were dropped, and the oracle replays those masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp, lgamma, log, log1p
+
+import numpy as np
+from hypothesis import strategies as st
+from rnn_reference.parameters import lanes
+
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.oracle import Array, Inputs
+from rnn_conformance.strategies import resized
+from rnn_conformance.subject import Broken, Result, Subject
+
+DROPOUT = (
+    "torch.nn.LSTM, dropout: if non-zero, introduces a Dropout layer on the outputs of each LSTM layer except the last "
+    "layer, with dropout probability equal to dropout; torch.nn.Dropout scales by 1 / (1 - p) in training"
+)
+FALSE_ALARM = 1e-12  # of each test of a rate; a run makes fewer than a thousand of them
+RATES = st.sampled_from((0.1, 0.25, 0.5, 0.75, 0.9))
+GATE_OPEN, GATE_SHUT = 8.0, -30.0
+NOTHING = 1e-9  # less than this passes a gate that is shut
+
+
+def revealing(config: LayerConfig, inputs: Inputs) -> Inputs:
+    """Inputs under which each unit above layer 0 passes on one unit of the layer below, and remembers nothing."""
+    parameters = {name: np.array(array) for name, array in inputs.parameters.items()}
+    size = config.hidden_size
+    candidate = {"lstm": 2, "gru": 2, "rnn": 0}[config.kind]
+    gate_biases = {"lstm": (GATE_OPEN, GATE_SHUT, 0.0, GATE_OPEN), "gru": (0.0, GATE_SHUT, 0.0), "rnn": (0.0,)}
+    for lane in lanes(config.num_layers, config.bidirectional)[config.num_directions :]:
+        direction = int(lane.endswith("_reverse"))
+        w_ih = parameters[f"weight_ih_{lane}"]
+        w_ih[...] = 0
+        rows = slice(candidate * size, (candidate + 1) * size)
+        w_ih[rows, direction * size : (direction + 1) * size] = np.eye(size)
+        parameters[f"weight_hh_{lane}"][...] = 0
+        parameters[f"bias_ih_{lane}"][...] = np.repeat(gate_biases[config.kind], size)
+        parameters[f"bias_hh_{lane}"][...] = 0
+    if config.nonlinearity == "relu":  # or half of layer 0's units would be zero, dropped or not
+        for lane in lanes(1, config.bidirectional):
+            parameters[f"bias_ih_{lane}"][...] = np.abs(parameters[f"bias_ih_{lane}"]) + 1
+            parameters[f"weight_ih_{lane}"][...] = np.abs(parameters[f"weight_ih_{lane}"])
+            w_hh = np.abs(parameters[f"weight_hh_{lane}"].astype(float))
+            parameters[f"weight_hh_{lane}"][...] = w_hh / (2 * size * w_hh.max())  # states do not grow
+        inputs = replace(inputs, input=np.abs(inputs.input))
+    return replace(inputs, parameters=parameters)
+
+
+def with_masks(config: LayerConfig, inputs: Inputs, dropped: Array) -> Inputs:
+    """Inputs of a stack of two layers with the mask that drops these units, and scales the others."""
+    return replace(inputs, dropout_masks=(np.where(dropped, 0.0, 1 / (1 - config.dropout)),))
+
+
+def see(subject: Subject, case: Case, inputs: Inputs) -> tuple[Array, Result]:
+    """Call the layer in training: which units of layer 0 were dropped on their way up, (T, B, features), and the result.
+
+    A unit that was kept is nowhere near zero but by a chance of one in millions.
+    """
+    result = subject.run(case, inputs, training=True)
+    return np.abs(result.arrays["output"].astype(float)) < NOTHING, result
+
+
+def log_binomial_tail(successes: int, trials: int, rate: float) -> float:
+    """Log of the probability of a count at least as far out, on its own side of the mean: the exact binomial tail."""
+    up = successes >= trials * rate
+    counts = range(successes, trials + 1) if up else range(successes, -1, -1)
+    first = lgamma(trials + 1) - lgamma(successes + 1) - lgamma(trials - successes + 1)
+    first += successes * log(rate) + (trials - successes) * log1p(-rate)
+    total, term = 0.0, 1.0
+    for k in counts:
+        total += term
+        if term < 1e-17 * total:
+            break
+        odds = rate / (1 - rate)
+        term *= (trials - k) / (k + 1) * odds if up else k / (trials - k + 1) / odds
+    return first + log(total)
+
+
+def require_rate(what: str, successes: int, trials: int, rate: float) -> None:
+    """Raise Broken where a count is too far from its rate to be chance."""
+    if trials and log_binomial_tail(successes, trials, rate) < log(FALSE_ALARM / 2):
+        chance = exp(log_binomial_tail(successes, trials, rate))
+        raise Broken(f"{what}: {successes} of {trials}, where a rate of {rate:g} was due (chance {chance:.1g})")
+
+
+@check(DROPOUT, needs=("values.stack",), lengths=None, num_layers=st.sampled_from((2, 3)), dropout=RATES)
+def test_eval(subject: Subject, case: Case) -> None:
+    """In eval, dropout changes nothing."""
+    subject.verify(case)
+
+
+@check(
+    DROPOUT,
+    needs=("dropout.eval",),
+    values=("uniform",),
+    num_layers=2,
+    bias=True,
+    proj_size=0,
+    hx=False,
+    unbatched=False,
+    lengths=None,
+    dropout=RATES,
+)
+def test_mask(subject: Subject, case: Case) -> None:
+    """In training each element between two layers is either dropped or scaled by 1 / (1 - p); the last layer's output
+    and all states are what follows from that.
+    """
+    inputs = revealing(case.config, case.inputs())
+    dropped, result = see(subject, case, inputs)
+    truth = subject.truth_unguarded(case.config, with_masks(case.config, inputs, dropped))
+    subject.agree(result.arrays, truth.budgets, "with the recovered mask replayed, ")
+
+
+LARGE = {
+    "values": ("uniform",),
+    "num_layers": 2,
+    "hidden_size": 16,
+    "input_size": 5,
+    "seq_len": 12,
+    "batch_size": 9,
+    "bias": True,
+    "proj_size": 0,
+    "hx": False,
+    "unbatched": False,
+    "dropout": RATES,
+    "covering": False,
+    "share": 0.3,
+}
+
+
+@check(DROPOUT, needs=("dropout.mask",), **LARGE)
+def test_rate(subject: Subject, case: Case) -> None:
+    """Elements are dropped at the stated rate, by an exact binomial test, over all and in each step, row and unit."""
+    inputs = revealing(case.config, case.inputs())
+    dropped = np.stack([see(subject, case, inputs)[0] for _ in range(4)])
+    rate = case.config.dropout
+    require_rate("dropped in all", int(dropped.sum()), dropped.size, rate)
+    for axis, name in enumerate(("step", "row", "unit"), start=1):
+        for k, some in enumerate(np.moveaxis(dropped, axis, 0)):
+            require_rate(f"dropped in {name} {k}", int(some.sum()), some.size, rate)
+
+
+@check(DROPOUT, needs=("dropout.mask",), **LARGE)
+def test_independence(subject: Subject, case: Case) -> None:
+    """Each element is dropped on its own: not with its neighbour in time, batch or units, nor as in the call before."""
+    inputs = revealing(case.config, case.inputs())
+    first, second = see(subject, case, inputs)[0], see(subject, case, inputs)[0]
+    rate = case.config.dropout
+    same = {"the next call": first == second}
+    for axis, name in enumerate(("step", "row", "unit")):
+        along = np.moveaxis(first, axis, 0)
+        even = len(along) // 2 * 2
+        same[f"the next {name}"] = along[0:even:2] == along[1:even:2]
+    for name, agrees in same.items():
+        chance = rate * rate + (1 - rate) * (1 - rate)
+        require_rate(f"dropped or kept as in {name}", int(agrees.sum()), agrees.size, chance)
+
+
+@check(DROPOUT, needs=("dropout.mask",), **{**LARGE, "num_layers": 3, "seq_len": 1, "batch_size": 65})
+def test_layers(subject: Subject, case: Case) -> None:
+    """Each layer but the last drops units of its own, at the stated rate, whatever the layer below dropped."""
+    config = case.config
+    inputs = revealing(config, case.inputs())
+    states = subject.run(case, inputs, training=True).arrays["h_n"].astype(float)  # after one step: all layers' outputs
+    d = config.num_directions
+    lowest, below, above = (np.concatenate(list(states[k * d : (k + 1) * d]), axis=-1) for k in range(3))
+    clear = np.abs(lowest) > NOTHING
+    passed = clear & (np.abs(below) > NOTHING)
+    dropped = passed & (np.abs(above) < NOTHING)
+    require_rate("dropped above layer 0", int((clear & ~passed).sum()), int(clear.sum()), config.dropout)
+    require_rate("dropped above layer 1", int(dropped.sum()), int(passed.sum()), config.dropout)
+
+
+@check(DROPOUT, needs=("dropout.mask",), num_layers=st.sampled_from((2, 3)), dropout=st.sampled_from((0.0, 1.0)))
+def test_extremes(subject: Subject, case: Case) -> None:
+    """P = 0 drops nothing, and p = 1 everything between layers, without NaN."""
+    inputs = case.inputs()
+    if case.config.dropout == 1:
+        shape = (*inputs.input.shape[:2], case.config.output_size)
+        inputs = replace(inputs, dropout_masks=(np.zeros(shape),) * (case.config.num_layers - 1))
+    truth = subject.truth_unguarded(case.config, inputs)
+    arrays = subject.run(case, inputs, training=True).arrays
+    subject.agree(arrays, truth.budgets, f"in training with dropout={case.config.dropout}, ")
+
+
+@check(DROPOUT, needs=("values.stack",), num_layers=1, dropout=RATES)
+def test_one_layer(subject: Subject, case: Case) -> None:
+    """One layer has nothing between layers to drop: training equals eval."""
+    inputs = case.inputs()
+    truth = subject.truth(case.config, inputs)
+    for config in (case.config, resized(case, dropout=0.0).config):
+        arrays = subject.run(replace(case, config=config), inputs, training=True).arrays
+        subject.agree(arrays, truth.budgets, f"in training with dropout={config.dropout}, ")
+
+
+@check(DROPOUT, needs=("dropout.eval",), num_layers=2, dropout=0.5, seq_len=5, hidden_size=5, covering=False, share=0.3)
+def test_modes(subject: Subject, case: Case) -> None:
+    """Training leaves nothing behind: eval after it gives what eval gave before."""
+    inputs = case.inputs()
+    truth = subject.truth(case.config, inputs)
+    layer = subject.layer(case.config, inputs.parameters)
+    for mode in ("before", "after"):
+        subject.agree(layer.of_case(case, inputs).arrays, truth.budgets, f"in eval {mode} training, ")
+        layer.of_case(case, inputs, training=True)

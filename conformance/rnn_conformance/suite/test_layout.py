@@ -1,0 +1,37 @@
+"""Layout: how the same numbers lie in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnn_conformance.case import LAYOUTS, Case
+from rnn_conformance.check import check
+from rnn_conformance.oracle import Inputs
+from rnn_conformance.subject import Subject
+
+VALUES = "torch.Tensor: a view has the same values as a contiguous copy of it, whatever its strides and offset"
+
+
+@check(VALUES, needs=("values.stack",), lengths=None, layouts=LAYOUTS[1:])
+def test_input(subject: Subject, case: Case) -> None:
+    """Input and states at an offset, with gaps, with axes in another order or within a frame give the same results."""
+    subject.verify(case)
+
+
+@check(VALUES, needs=("layout.input",), bidirectional=False, unbatched=False, layouts=LAYOUTS[1:])
+def test_state(subject: Subject, case: Case) -> None:
+    """Final states handed on, and states that are views of larger arrays, work like copies of them."""
+    inputs = case.inputs()
+    truth = subject.truth(case.config, inputs)
+    layer = subject.layer(case.config, inputs.parameters)
+    now = len(inputs.input) // 2
+    first = layer(inputs.input[: now + 1], inputs.hx, layout=case.layout)
+    if now + 1 == len(inputs.input):
+        subject.agree(first.arrays, truth.budgets)
+        return
+    rest = layer(inputs.input[now + 1 :], first, layout=case.layout)
+    finals = {name: array for name, array in rest.arrays.items() if name != "output"}
+    subject.agree(finals, truth.budgets, "after two calls, ")
+    expanded = Inputs(inputs.parameters, inputs.input[:, :1].repeat(inputs.input.shape[1], axis=1), inputs.hx)
+    truth = subject.truth(case.config, expanded)
+    subject.agree(subject.run(replace(case, layout="expanded"), expanded).arrays, truth.budgets, "with rows expanded, ")

@@ -1,0 +1,165 @@
+"""Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from rnn_conformance import world
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.oracle import Array, Inputs
+from rnn_conformance.subject import Broken, DrivenLayer, NotOffered, Result, Subject
+
+PURE = "torch.nn.Module: forward computes results from its arguments and parameters"
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Whether two arrays are equal, NaN and the signs of zeros included."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def parts(native: object) -> tuple[object, ...]:
+    """A state as a tuple."""
+    return native if isinstance(native, tuple) else () if native is None else (native,)
+
+
+@check(PURE, needs=("values.stack",), lengths=None)
+def test_inputs(subject: Subject, case: Case) -> None:
+    """A call leaves its input, its initial state and the parameters as they were."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    batched = case.batch_size is not None
+    result = layer.of_case(case, inputs)
+    read = subject.backend.to_numpy
+    if not same_bits(np.array(read(result.native_input)), np.array(layer.own_form(inputs.input, batched))):
+        raise Broken("the call changed its input")
+    for name, native, given in zip(("h_0", "c_0"), parts(result.native_hx), inputs.hx or (), strict=False):
+        if not same_bits(np.array(read(native)), np.array(given if batched else given[:, 0])):
+            raise Broken(f"the call changed {name}")
+    for name, held in layer.parameters().items():
+        if not same_bits(np.array(read(held)), inputs.parameters[name]):
+            raise Broken(f"the call changed {name}")
+
+
+@check(PURE, needs=("values.stack",))
+def test_repeat(subject: Subject, case: Case) -> None:
+    """The same call on the same arrays gives the same bits."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    first = layer.of_case(case, inputs)
+    again = layer.again(first, batched=case.batch_size is not None)
+    for name, array in first.arrays.items():
+        if not same_bits(array, again.arrays[name]):
+            raise Broken(
+                f"{name} differs from one call to the next, in {_differing(array, again.arrays[name])} elements"
+            )
+
+
+def _differing(a: Array, b: Array) -> int:
+    return int((a != b).sum())
+
+
+@check(PURE, needs=("values.stack",))
+def test_results(subject: Subject, case: Case) -> None:
+    """Results do not change after they were returned, whatever is computed later or written into inputs."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    first = layer.of_case(case, inputs)
+    before = _bits(subject, first)
+    other = replace(inputs, input=-inputs.input)
+    layer.of_case(case, other)
+    if _bits(subject, first) != before:
+        raise Broken("results of a call changed during the next call")
+    subject.backend.assign(first.native_input, np.zeros(np.shape(subject.backend.to_numpy(first.native_input))))
+    if _bits(subject, first) != before:
+        raise Broken("results of a call changed when its input was overwritten")
+
+
+def _bits(subject: Subject, result: Result) -> list[bytes]:
+    natives = (result.native_output, *parts(result.native_state))
+    return [np.array(subject.backend.to_numpy(native)).tobytes() for native in natives]
+
+
+@check(PURE, needs=("values.stack",), unbatched=False, num_layers=1, share=0.7)
+def test_calls(subject: Subject, case: Case) -> None:
+    """No call depends on an earlier one: larger, then smaller, other batches, with and without state."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    rng = case.rng("calls")
+    for _ in range(4):
+        steps, rows = (int(rng.choice([1, 2, 5, 9])) for _ in range(2))
+        sized = replace(case, seq_len=steps, batch_size=rows, hx=bool(rng.integers(2))).inputs()
+        call = replace(sized, parameters=inputs.parameters)
+        truth = subject.truth(case.config, call)
+        what = f"on a layer that had calls of other sizes, with {steps} steps and batch {rows}, "
+        subject.agree(layer(call.input, call.hx).arrays, truth.budgets, what)
+    truth = subject.truth(case.config, inputs)
+    subject.agree(layer.of_case(case, inputs).arrays, truth.budgets, "after calls of other sizes, ")
+
+
+@check("torch.optim: step() writes into parameters in place", needs=("shapes.parameters", "values.stack"))
+def test_weights(subject: Subject, case: Case) -> None:
+    """New weights are seen by the next call, however they are cached or packed."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    layer.of_case(case, inputs)
+    other = replace(case, seed=case.seed + 1).inputs().parameters
+    views = layer.parameters()
+    for name, values in other.items():
+        subject.backend.assign(views[name], values)
+    changed = replace(inputs, parameters=other)
+    truth = subject.truth(case.config, changed)
+    subject.agree(layer.of_case(case, changed).arrays, truth.budgets, "after the weights were changed, ")
+
+
+@check(
+    "torch.nn.Module: forward may be called from several threads", needs=("values.stack",), unbatched=False, share=0.3
+)
+def test_threads(subject: Subject, case: Case) -> None:
+    """Calls from several threads at once, on one layer, do not disturb each other."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    calls = [replace(replace(case, seed=case.seed + k).inputs(), parameters=inputs.parameters) for k in range(4)]
+    truths = [subject.truth(case.config, call) for call in calls]
+
+    def several(call: Inputs) -> list[Result]:
+        return [layer.of_case(case, call) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for results, truth in zip(pool.map(several, calls), truths, strict=True):
+            for result in results:
+                subject.agree(result.arrays, truth.budgets, "in one of four threads, ")
+
+
+@check("torch.nn.Module: forward computes results, and sets nothing", needs=("values.stack",), lengths=None)
+def test_globals(subject: Subject, case: Case) -> None:
+    """A call changes no seed, default dtype, number of threads, error handling or other setting of the process."""
+    inputs = case.inputs()
+    before = world.snapshot(subject.backend)
+    layer: DrivenLayer = subject.layer(case.config, inputs.parameters)
+    made = world.snapshot(subject.backend)
+    layer.of_case(case, inputs)
+    if names := [n for n in world.changed(before, made) if "random" not in n]:  # a constructor may draw weights
+        raise Broken(f"making a layer changed {', '.join(names)}")
+    if names := world.changed(made, world.snapshot(subject.backend)):
+        raise Broken(f"a call changed {', '.join(names)}")
+
+
+@check("copy.deepcopy, torch.nn.Module", needs=("values.stack",), share=0.5)
+def test_copies(subject: Subject, case: Case) -> None:
+    """A deep copy of a layer computes the same, and goes on doing so when the original's weights change."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    layer.of_case(case, inputs)
+    copied = layer.copy()
+    truth = subject.truth(case.config, inputs)
+    try:
+        views = layer.parameters()
+    except NotOffered:
+        views = {}
+    for name, view in views.items():
+        subject.backend.assign(view, np.zeros_like(inputs.parameters[name]))
+    subject.agree(copied.of_case(case, inputs).arrays, truth.budgets, "from a deep copy, ")

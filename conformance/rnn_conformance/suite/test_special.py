@@ -1,0 +1,143 @@
+"""Special: saturation, NaN and infinity, subnormal numbers, signed zeros."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnn_conformance.arithmetic import arithmetic_of
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.config import numpy_dtype
+from rnn_conformance.oracle import Array, Inputs, arguments_of, arrays_of, reference, truth_of
+from rnn_conformance.subject import Broken, SaysNothing, Subject
+
+IEEE = (
+    "IEEE 754 and the equations of torch.nn.LSTM, GRU and RNN: a result depends on what stands in its equations alone"
+)
+
+
+def plain_results(case: Case, inputs: Inputs) -> dict[str, Array]:
+    """The oracle's results in float64, special values and all."""
+    arrays = {name: array.astype(np.float64) for name, array in arrays_of(inputs).items()}
+    with np.errstate(all="ignore"):
+        output, final = reference(**arguments_of(case.config, inputs, arrays))
+    finals = final if isinstance(final, tuple) else (final,)
+    return {name: array.squeeze(-3) for name, array in zip(("output", "h_n", "c_n"), (output, *finals), strict=False)}
+
+
+def plant(case: Case, inputs: Inputs, value: float, places: tuple[str, ...]) -> tuple[str, Inputs]:
+    """The inputs with one element replaced, and where that is."""
+    rng = case.rng("plant")
+    place = str(rng.choice([p for p in places if p != "hx" or inputs.hx is not None]))
+    if place == "input":
+        target = inputs.input.copy()
+        changed = replace(inputs, input=target)
+    elif place == "hx":
+        parts = [part.copy() for part in inputs.hx or ()]
+        target = parts[int(rng.integers(len(parts)))]
+        changed = replace(inputs, hx=tuple(parts))
+    else:
+        place = str(rng.choice(sorted(inputs.parameters)))
+        target = inputs.parameters[place].copy()
+        changed = replace(inputs, parameters=dict(inputs.parameters) | {place: target})
+    index = tuple(int(rng.integers(n)) for n in target.shape)
+    target[index] = value
+    return f"{place}{list(index)} = {value}", changed
+
+
+def require_pattern(what: str, name: str, actual: Array, due: Array) -> Array:
+    """Raise Broken unless NaN and infinities stand where they are due; where neither is due."""
+    wide = actual.astype(np.float64)
+    for kind, test in (("NaN", np.isnan), ("infinite", np.isinf)):
+        wrong = np.argwhere(test(wide) != test(due))
+        if len(wrong):
+            index = tuple(int(k) for k in wrong[0])
+            verb = "is" if test(wide[index]) else "is not"
+            raise Broken(
+                f"with {what}, {name}{list(index)} {verb} {kind} ({wide[index]}), but {due[index]:.6g} was due"
+            )
+    return np.isfinite(due)
+
+
+@check(IEEE, needs=("values.stack",), values=("integers", "uniform", "normal"), lengths=None)
+def test_nan(subject: Subject, case: Case) -> None:
+    """NaN in one element of input, state or weights reaches what depends on it: not other rows, nor the past, nor the
+    other direction of a layer; and all else stays as it was.
+    """
+    inputs = case.inputs()
+    truth = subject.truth(case.config, inputs)
+    what, planted = plant(case, inputs, np.nan, ("input", "input", "hx", "parameters"))
+    arrays = subject.run(case, planted).arrays
+    for name, due in plain_results(case, planted).items():
+        untouched = require_pattern(what, name, arrays[name], due)
+        clean = truth.budgets[name]
+        calm = np.where(untouched, arrays[name], clean.truth.astype(arrays[name].dtype))
+        subject.agree({name: calm}, {name: clean}, f"with {what}, ")
+
+
+@check(IEEE, needs=("values.stack",), values=("integers", "uniform", "normal"), lengths=None)
+def test_inf(subject: Subject, case: Case) -> None:
+    """Infinity in one element of input or state saturates gates; it becomes NaN only where the equations make it so."""
+    inputs = case.inputs()
+    sign = case.rng("sign").choice([-1.0, 1.0])
+    what, planted = plant(case, inputs, sign * np.inf, ("input", "input", "hx"))
+    arrays = subject.run(case, planted).arrays
+    clean = truth_of(case.config, inputs, subject.backend.arithmetic(case.config.dtype))
+    if clean.overflows:
+        raise SaysNothing(clean.says_nothing)
+    before = plain_results(case, inputs)
+    for name, due in plain_results(case, planted).items():
+        finite = require_pattern(what, name, arrays[name], due)
+        same = finite & (due == before[name])
+        calm = np.where(same, arrays[name], clean.budgets[name].truth.astype(arrays[name].dtype))
+        subject.agree({name: calm}, {name: clean.budgets[name]}, f"with {what}, ")
+
+
+@check(
+    IEEE, needs=("values.stack",), cells=("lstm", "gru", "rnn_tanh"), values=("saturating", "normal"), unbatched=False
+)
+def test_saturation(subject: Subject, case: Case) -> None:
+    """Gates driven as far as the dtype reaches saturate: no NaN, no output beyond 1, and the oracle's values."""
+    inputs = case.inputs()
+    rng = case.rng("saturation")
+    largest = arithmetic_of(case.config.dtype).largest
+    driven = np.zeros(inputs.input.shape)
+    at = rng.integers(driven.shape[-1], size=driven.shape[:-1])[..., np.newaxis]
+    exponents = rng.uniform(2, np.log2(largest) - 4, driven.shape[:-1])
+    np.put_along_axis(driven, at, (np.exp2(exponents) * rng.choice([-1, 1], exponents.shape))[..., np.newaxis], axis=-1)
+    inputs = replace(inputs, input=driven.astype(numpy_dtype(case.config.dtype)))
+    truth = truth_of(case.config, inputs, subject.backend.arithmetic(case.config.dtype))
+    arrays = subject.run(case, inputs).arrays
+    if case.config.proj_size == 0 and inputs.hx is None and np.any(np.abs(arrays["output"].astype(float)) > 1):
+        raise Broken("an output lies beyond 1")
+    subject.agree(arrays, truth.budgets, "with gates driven as far as the dtype reaches, ")
+
+
+@check(IEEE, needs=("values.stack",), cells=("rnn_tanh", "rnn_relu"), values=("integers",), bias=False, num_layers=1)
+def test_subnormals(subject: Subject, case: Case) -> None:
+    """Subnormal numbers are kept, or flushed to zero if the backend declares that."""
+    inputs = case.inputs()
+    arithmetic = subject.backend.arithmetic(case.config.dtype)
+    unit = arithmetic.stored_smallest * 4
+    hx = None if inputs.hx is None else tuple((part.astype(float) * unit).astype(part.dtype) for part in inputs.hx)
+    tiny = replace(inputs, input=(inputs.input.astype(float) * unit).astype(inputs.input.dtype), hx=hx)
+    exact = truth_of(case.config, tiny, replace(arithmetic, smallest=arithmetic.stored_smallest))
+    subject.agree(subject.run(case, tiny).arrays, exact.budgets, "with subnormal input, ")
+
+
+@check(IEEE, needs=("values.stack",), values=("integers", "normal"))
+def test_zeros(subject: Subject, case: Case) -> None:
+    """Zeros of either sign in input and state count as zero."""
+    inputs = case.inputs()
+    rng = case.rng("zeros")
+
+    def zeroed(array: Array) -> Array:
+        zeros = np.where(rng.integers(2, size=array.shape), 0.0, -0.0)
+        return np.where(rng.integers(2, size=array.shape), zeros, array.astype(float)).astype(array.dtype)
+
+    hx = None if inputs.hx is None else tuple(zeroed(part) for part in inputs.hx)
+    inputs = replace(inputs, input=zeroed(inputs.input), hx=hx)
+    truth = subject.truth(case.config, inputs)
+    subject.agree(subject.run(case, inputs).arrays, truth.budgets, "with zeros of both signs, ")
