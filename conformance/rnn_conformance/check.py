@@ -117,6 +117,9 @@ class _Run:
         Raises:
             Broken: where the backend is at fault.
         """
+        if reason := self.subject.backend.supports(case.config):
+            self.not_offered[reason] = self.not_offered.get(reason, 0) + 1
+            return False
         try:
             self.check.body(self.subject, case)
         except SaysNothing:
@@ -150,7 +153,9 @@ def run_unit(
             explicit_failure = explicit_failure or run.failure
     run.failure = None
     world.restore(backend, before)
-    _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    tried = len(printed) + len(covering)
+    if not tried or sum(run.not_offered.values()) < tried:
+        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
 

@@ -42,6 +42,7 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fields: dict[str, Any]  # those of Case.to_dict, from which it can be replayed
     rho: float | None = None
     element: dict[str, int | str] = {}
+    script: Text = ""  # a dozen lines that show it again, without pytest or Hypothesis
 
 
 class CheckResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,8 +1,13 @@
-"""The equations: one step of each cell.
+"""The equations: one step of each cell, and its derivative.
 
 Every cell takes `x`, the product of the input with its weights, `W_ih x_t + b_ih` (gates · hidden_size wide), the state
 of the step before, and the recurrent parameters. It gives the new state, and its gates by name. The last axis holds
 features; any axes before it are carried along.
+
+The derivative of a cell, its vector-Jacobian product, takes the gradient of a scalar by the new state, the state of the
+step before, what the step left (its gates and its new state `h`, and `c` for the LSTM), and the recurrent parameters.
+With `d_v` for the gradient by `v`, it gives d_x, the gradient by the state before, and the factors of the gradients
+by the recurrent parameters.
 """
 
 from collections.abc import Callable
@@ -13,6 +18,9 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 State = tuple[Array, ...]
 Gates = dict[str, Array]
+Factors = dict[str, list[tuple[Array, Array]]]
+"""Where a weight maps `a` to `W a + b`, its gradient is d aᵀ and that of b is d, with d the gradient by the product.
+Here are d and a for each block of rows of each weight; stacks sum over steps and rows."""
 
 
 class Recurrent(NamedTuple):
@@ -23,7 +31,11 @@ class Recurrent(NamedTuple):
     w_hr: Array | None  # the projection
 
 
-Cell = Callable[[Array, State, Recurrent], tuple[State, Gates]]
+class Cell(NamedTuple):
+    """One kind of cell."""
+
+    step: Callable[[Array, State, Recurrent], tuple[State, Gates]]
+    backward: Callable[[State, State, Gates, Recurrent], tuple[Array, State, Factors]]
 
 
 def sigmoid(x: Array) -> Array:
@@ -52,16 +64,48 @@ def lstm_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
     return (h, c), {"i": i, "f": f, "g": g, "o": o}
 
 
+def lstm_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+    """The derivative of `lstm_cell`."""
+    d_h, d_c = gradient
+    h, c = before
+    i, f, g, o = (left[gate] for gate in "ifgo")
+    tanh_c = np.tanh(left["c"])
+    d_m = d_h if p.w_hr is None else d_h @ p.w_hr  # m = o tanh(c), which the projection takes
+    d_c = d_c + d_m * o * (1 - tanh_c * tanh_c)
+    d_i = d_c * g * i * (1 - i)
+    d_f = d_c * c * f * (1 - f)
+    d_g = d_c * i * (1 - g * g)
+    d_o = d_m * tanh_c * o * (1 - o)
+    d_x = np.concatenate([d_i, d_f, d_g, d_o], axis=-1)
+    factors = {"weight_hh": [(d_x, h)]}
+    if p.w_hr is not None:
+        factors["weight_hr"] = [(d_h, o * tanh_c)]
+    return d_x, (d_x @ p.w_hh, d_c * f), factors
+
+
 def gru_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
-    """torch.nn.GRU: gates r, z, n; the reset gate acts after the recurrent product, bias included."""
+    """torch.nn.GRU: gates r, z, n; the reset gate acts after the recurrent product, bias included: on m."""
     (h,) = state
     x_r, x_z, x_n = split(x, 3)
-    h_r, h_z, h_n = split(h @ p.w_hh.T + p.b_hh, 3)
+    h_r, h_z, m = split(h @ p.w_hh.T + p.b_hh, 3)
     r = sigmoid(x_r + h_r)
     z = sigmoid(x_z + h_z)
-    n = np.tanh(x_n + r * h_n)
+    n = np.tanh(x_n + r * m)
     h = (1 - z) * n + z * h
-    return (h,), {"r": r, "z": z, "n": n}
+    return (h,), {"r": r, "z": z, "n": n, "m": m}
+
+
+def gru_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+    """The derivative of `gru_cell`."""
+    (d_h,) = gradient
+    (h,) = before
+    r, z, n, m = (left[gate] for gate in "rznm")
+    d_n = d_h * (1 - z) * (1 - n * n)
+    d_r = d_n * m * r * (1 - r)
+    d_z = d_h * (h - n) * z * (1 - z)
+    d_x = np.concatenate([d_r, d_z, d_n], axis=-1)
+    d_product = np.concatenate([d_r, d_z, d_n * r], axis=-1)
+    return d_x, (d_h * z + d_product @ p.w_hh,), {"weight_hh": [(d_product, h)]}
 
 
 def gru_reset_before_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
@@ -83,13 +127,52 @@ def gru_reset_before_cell(x: Array, state: State, p: Recurrent) -> tuple[State, 
     return (h,), {"r": r, "z": z, "n": n}
 
 
+def gru_reset_before_cell_backward(
+    gradient: State, before: State, left: Gates, p: Recurrent
+) -> tuple[Array, State, Factors]:
+    """The derivative of `gru_reset_before_cell`."""
+    (d_h,) = gradient
+    (h,) = before
+    r, z, n = (left[gate] for gate in "rzn")
+    size = h.shape[-1]
+    w_rz, w_n = p.w_hh[: 2 * size], p.w_hh[2 * size :]
+    d_n = d_h * (1 - z) * (1 - n * n)
+    d_rh = d_n @ w_n
+    d_r = d_rh * h * r * (1 - r)
+    d_z = d_h * (h - n) * z * (1 - z)
+    d_rz = np.concatenate([d_r, d_z], axis=-1)
+    d_x = np.concatenate([d_rz, d_n], axis=-1)
+    return d_x, (d_h * z + d_rh * r + d_rz @ w_rz,), {"weight_hh": [(d_rz, h), (d_n, r * h)]}
+
+
 def rnn_tanh_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
     """Elman 1990, torch.nn.RNN with nonlinearity='tanh'."""
     (h,) = state
     return (np.tanh(x + (h @ p.w_hh.T + p.b_hh)),), {}
 
 
+def rnn_tanh_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+    """The derivative of `rnn_tanh_cell`."""
+    d_x = gradient[0] * (1 - left["h"] * left["h"])
+    return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
+
+
 def rnn_relu_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
     """torch.nn.RNN with nonlinearity='relu'."""
     (h,) = state
     return (np.maximum(x + (h @ p.w_hh.T + p.b_hh), 0),), {}
+
+
+def rnn_relu_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+    """The derivative of `rnn_relu_cell`: 0 at 0, as in torch."""
+    d_x = gradient[0] * (left["h"] > 0)
+    return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
+
+
+LSTM = Cell(lstm_cell, lstm_cell_backward)
+GRU = Cell(gru_cell, gru_cell_backward)
+GRU_RESET_BEFORE = Cell(gru_reset_before_cell, gru_reset_before_cell_backward)
+RNN = {
+    "tanh": Cell(rnn_tanh_cell, rnn_tanh_cell_backward),
+    "relu": Cell(rnn_relu_cell, rnn_relu_cell_backward),
+}

@@ -68,3 +68,9 @@ def verify(parameters: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]],
             raise ValueError(f"{name} must have the shape {shape}, not {parameters[name].shape}")
         if parameters[name].dtype != dtype:
             raise ValueError(f"{name} must be {dtype}, as input is, not {parameters[name].dtype}")
+
+
+def verify_array(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless `array` has this shape and this dtype."""
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}")

@@ -1,0 +1,56 @@
+"""The verdict of a record: one word, a mark, and the sentence that says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rnn_conformance.record import Record
+from rnn_conformance.report.text import plural
+
+Word = Literal["conforms", "does not conform", "incomplete", "inconclusive"]
+Tone = Literal["good", "bad", "warn"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a backend conforms."""
+
+    word: Word
+    mark: str
+    tone: Tone
+    why: str
+
+
+def standing(record: Record) -> Standing:
+    """The verdict: a finding outweighs an interruption, which outweighs checks that say nothing."""
+    if record.findings:
+        return Standing("does not conform", "✕", "bad", _failures(record))
+    if not record.complete:
+        return Standing("incomplete", "◐", "warn", f"The run was interrupted after {plural(len(record.checks), 'unit')}.")
+    if record.ok:
+        return Standing("conforms", "✓", "good", _passes(record))
+    if record.counts.get("unexpected_pass"):
+        stale = plural(record.counts["unexpected_pass"], "unit")
+        return Standing("inconclusive", "?", "warn", f"Declared deviations no longer show in {stale}: remove them.")
+    if "passed" not in record.counts:
+        return Standing("inconclusive", "?", "warn", "No check ran an example.")
+    silent = plural(len([r for r in record.checks if r.outcome in ("inconclusive", "not_run")]), "unit")
+    return Standing("inconclusive", "?", "warn", f"In {silent} no example tells right from wrong.")
+
+
+def _failures(record: Record) -> str:
+    checks = plural(len({result.id for result in record.findings}), "check")
+    sentence = f"{checks} broken in {plural(len(record.findings), 'unit')} of {len(record.checks):,}"
+    if blocked := record.counts.get("blocked"):
+        sentence += f"; {blocked:,} more are blocked by that"
+    return sentence + ("." if record.complete else "; the run was interrupted.")
+
+
+def _passes(record: Record) -> str:
+    sentence = f"{plural(record.counts['passed'], 'unit')} of {len(record.checks):,} pass"
+    if declined := record.counts.get("not_offered"):
+        sentence += f"; {declined:,} are not offered"
+    if expected := record.counts.get("expected_failure"):
+        sentence += f"; {expected:,} fail as declared"
+    return sentence + "."
