@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,29 @@ class Layer(ABC):
         Returns:
             output, zero beyond each length, and (h_n, c_n) for an LSTM, h_n for others.
         """
+
+    def gradients(
+        self,
+        input: Any,
+        hx: Any,
+        output_gradient: Any,
+        state_gradient: Any,
+        lengths: Sequence[int] | None = None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """Run the stack in training, without dropout, and differentiate a scalar through it.
+
+        Args:
+            output_gradient, state_gradient: its gradients by output and by the final state, of their shapes.
+            frozen: the names of parameters whose gradients nobody wants; the result must lack them.
+            accumulate: whether gradients by parameters are added to those of the call before, as `backward` does.
+
+        Returns:
+            output, the final state, and the gradients by name: 'input', 'h_0' and 'c_0' where hx was given, and each
+            parameter.
+        """
+        raise NotImplementedError
 
     def parameters(self) -> Mapping[str, Any]:
         """The parameters as the layer holds them, by torch.nn's names."""

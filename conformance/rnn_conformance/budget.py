@@ -81,10 +81,10 @@ class Noise:
         noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
 
-    def of_sum(self, result: Array, addends: Array, axis: Any) -> Array:
+    def of_sum(self, result: Array, addends: Array, axis: Any, keepdims: bool) -> Array:
         """`result` of a sum along `axis` as it may come out in any order."""
         count = addends.size // max(result.size, 1)
-        norm = np.sqrt(np.square(addends).sum(axis))
+        norm = np.sqrt(np.square(addends).sum(axis, keepdims=keepdims))
         scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
         return self.of_operation(result + scale * norm * self.normal(self.wide(result.shape)))
 
@@ -93,6 +93,7 @@ class Noisy(np.ndarray[Any, Any]):
     """An array whose every operation errs."""
 
     noise: ClassVar[Noise]
+    __array_priority__ = 1.0  # above ndarray's, so that np.stack and np.concatenate give this class too
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Perturb the result of `ufunc`, where it is one that rounds."""
@@ -100,7 +101,7 @@ class Noisy(np.ndarray[Any, Any]):
         result = getattr(ufunc, method)(*plain, **kwargs)
         noise = type(self).noise
         if method == "reduce":
-            result = noise.of_sum(result, plain[0], kwargs.get("axis"))
+            result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
         elif ufunc not in EXACT:
@@ -114,6 +115,10 @@ class Budget:
 
     truth: Array
     sigma: Array
+
+    def times(self, factor: float) -> Budget:
+        """The budget of the array times a small number."""
+        return Budget(self.truth * factor, self.sigma * factor)
 
     def part(self, *index: Any) -> Budget:
         """The budget of a part of the array."""

@@ -18,6 +18,21 @@ Array = np.ndarray[Any, Any]
 Parameters = Mapping[str, Array]
 
 
+def _arguments(config: LayerConfig) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "num_layers": config.num_layers,
+        "bias": config.bias,
+        "batch_first": config.batch_first,
+        "bidirectional": config.bidirectional,
+    }
+    if config.kind == "lstm":
+        arguments["proj_size"] = config.proj_size
+    if config.kind == "rnn":
+        arguments["nonlinearity"] = config.nonlinearity
+    return arguments
+
+
 def reference(
     config: LayerConfig,
     parameters: Parameters,
@@ -28,20 +43,26 @@ def reference(
     dropout_masks: Sequence[Array] | None = None,
 ) -> Any:
     """The oracle's output and final state for a config, in the config's own layout."""
-    arguments: dict[str, Any] = {
-        "hidden_size": config.hidden_size,
-        "num_layers": config.num_layers,
-        "bias": config.bias,
-        "batch_first": config.batch_first,
-        "bidirectional": config.bidirectional,
-        "lengths": lengths,
-        "dropout_masks": dropout_masks,
-    }
-    if config.kind == "lstm":
-        arguments["proj_size"] = config.proj_size
-    if config.kind == "rnn":
-        arguments["nonlinearity"] = config.nonlinearity
-    return getattr(rnn_reference, config.kind)(input, parameters, hx, **arguments)
+    run = getattr(rnn_reference, config.kind)
+    return run(input, parameters, hx, **_arguments(config), lengths=lengths, dropout_masks=dropout_masks)
+
+
+def reference_gradients(
+    config: LayerConfig,
+    parameters: Parameters,
+    input: Array,
+    hx: Any,
+    output_gradient: Array,
+    state_gradient: Any,
+    *,
+    lengths: Sequence[int] | None = None,
+    dropout_masks: Sequence[Array] | None = None,
+) -> dict[str, Array]:
+    """The oracle's gradients by name for a config, in the config's own layout."""
+    run = getattr(rnn_reference, f"{config.kind}_gradients")
+    more = {"lengths": lengths, "dropout_masks": dropout_masks}
+    found: dict[str, Array] = run(input, parameters, hx, output_gradient, state_gradient, **_arguments(config), **more)
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,39 @@ def truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Tru
     if not all(np.isfinite(budget.sigma).all() for budget in found.values()):
         reason = "the budget overflows"
     return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found), bool(reason))
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The gradients of a scalar loss by a layer's results: by output, and by each part of the final state."""
+
+    output: Array
+    state: tuple[Array, ...]
+
+
+def gradient_truth(config: LayerConfig, inputs: Inputs, upstream: Upstream, arithmetic: Arithmetic) -> Truth:
+    """The oracle's gradients by input, initial state and every parameter, with their budgets.
+
+    Frameworks add up the gradients of parameters in the dtype in which they store them, so that here sums are held to
+    that. A gradient that zeros would pass for says nothing.
+    """
+    arrays = arrays_of(inputs) | {"d_output": upstream.output[:, np.newaxis]}
+    arrays |= {f"d_state{k}": part[:, np.newaxis] for k, part in enumerate(upstream.state)}
+
+    def compute(given: Mapping[str, Array]) -> Mapping[str, Array]:
+        parts = tuple(given[f"d_state{k}"] for k in range(len(upstream.state)))
+        d_state = parts if config.kind == "lstm" else parts[0]
+        call = arguments_of(config, inputs, given)
+        return reference_gradients(**call, output_gradient=given["d_output"], state_gradient=d_state)
+
+    in_storage = replace(arithmetic, accumulator_roundoff=arithmetic.unit_roundoff)
+    found, overflowed = budgets(compute, arrays, in_storage)
+    for name, shape in config.parameter_shapes().items():
+        found[name] = Budget(found[name].truth.reshape(shape), found[name].sigma.reshape(shape))
+    if overflowed or not all(np.isfinite(b.sigma).all() and np.isfinite(b.truth).all() for b in found.values()):
+        return Truth(found, "a gradient overflows", overflows=True)
+    empty = [name for name, b in found.items() if b.truth.any() and b.rho(np.zeros_like(b.truth)).max() <= LAMBDA]
+    return Truth(found, f"a gradient of zeros by {empty[0]} would pass too" if empty else "")
 
 
 def arrays_of(inputs: Inputs) -> dict[str, Array]:

@@ -39,6 +39,7 @@ FAMILIES = (
     "dropout",
     "special",
     "precision",
+    "gradients",
 )
 Profile = Literal["smoke", "ci", "thorough"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +16,7 @@ from rnn_conformance.backends import describe
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
 from rnn_conformance.config import LayerConfig, numpy_dtype
-from rnn_conformance.oracle import STATES, Inputs, Truth, truth_of
+from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of
 
 Array = np.ndarray[Any, Any]
 
@@ -134,6 +134,17 @@ class Subject:
             raise SaysNothing(truth.says_nothing)
         return truth
 
+    def gradient_truth(self, config: LayerConfig, inputs: Inputs, upstream: Upstream) -> Truth:
+        """The oracle's gradients.
+
+        Raises:
+            SaysNothing: where gradients of zeros would pass.
+        """
+        truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        if truth.says_nothing:
+            raise SaysNothing(truth.says_nothing)
+        return truth
+
     def agree(self, results: Mapping[str, Array], budgets: Mapping[str, Budget], what: str = "") -> None:
         """Hold every array to its budget.
 
@@ -230,6 +241,68 @@ class DrivenLayer:
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
 
+    def gradients(
+        self,
+        case: Case,
+        inputs: Inputs,
+        upstream: Upstream,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+        hx: Result | None = None,
+    ) -> tuple[Result, dict[str, Array]]:
+        """The results of a call in training, and the gradients by name, the input's time-major and batched.
+
+        Args:
+            hx: an earlier result whose state is the initial one, in place of the inputs' own.
+
+        Raises:
+            NotOffered: where the layer has no gradients.
+            BackendRaised: where it fails.
+            Broken: where a gradient is missing or not of the form that is due.
+        """
+        batched = case.batch_size is not None
+        native = self._outward(self.own_form(inputs.input, batched), case.layout)
+        native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
+        d_output = self._outward(self.own_form(upstream.output, batched), "contiguous")
+        d_state = self._outward_state(upstream.state, batched, "contiguous")
+        try:
+            with _quiet(), self.subject._timed():
+                output, state, found = self.layer.gradients(
+                    native, native_hx, d_output, d_state, inputs.lengths, frozen, accumulate
+                )
+        except NotImplementedError as error:
+            raise NotOffered("gradients are not offered") from error
+        except Exception as error:
+            raise BackendRaised(f"the gradients of a call on input {tuple(native.shape)}", error) from error
+        steps, rows = inputs.input.shape[:2]
+        arrays = self._verified((output, state), steps, rows, batched)
+        result = Result(native, native_hx, output, state, arrays)
+        return result, self._verified_gradients(found, native_hx is not None, steps, rows, batched, frozen)
+
+    def _verified_gradients(
+        self, found: Mapping[str, Any], with_hx: bool, steps: int, rows: int, batched: bool, frozen: Collection[str]
+    ) -> dict[str, Array]:
+        shapes: dict[str, tuple[int, ...]] = dict(self.config.parameter_shapes())
+        states = dict(zip(("h_0", "c_0"), self.config.state_sizes, strict=False)) if with_hx else {}
+        due = {"input", *states, *shapes} - set(frozen)
+        if missing := sorted(due - set(found)):
+            raise Broken(f"there is no gradient by {', '.join(missing)}")
+        if extra := sorted(set(found) - due):
+            raise Broken(f"there is a gradient by {', '.join(extra)}, for which nobody asked")
+        first = self.config.batch_first
+        arrays = {
+            "input": self._read(
+                "the gradient by input", found["input"], (steps, rows, self.config.input_size), batched, first
+            )
+        }
+        for name, size in states.items():
+            arrays[name] = self._read(
+                f"the gradient by {name}", found[name], (self.config.lanes, rows, size), batched, False
+            )
+        for name in set(shapes) & due:
+            arrays[name] = self._read(f"the gradient by {name}", found[name], shapes[name], True, False)
+        return arrays
+
     def again(self, result: Result, batched: bool = True) -> Result:
         """The same call once more, on the very same arrays."""
         try:
@@ -303,7 +376,7 @@ class DrivenLayer:
             device = self.subject.backend.device_of(native)
         except Exception as error:
             raise Broken(f"{name} cannot be read: {describe(error)}") from error
-        due = (shape[0], shape[2]) if not batched else (shape[1], shape[0], shape[2]) if batch_first else shape
+        due = (shape[0], *shape[2:]) if not batched else (shape[1], shape[0], *shape[2:]) if batch_first else shape
         if array.shape != due:
             raise Broken(f"{name} has the shape {array.shape}, but {due} was due")
         if array.dtype != numpy_dtype(self.config.dtype):
@@ -324,7 +397,7 @@ def _kind(value: Any) -> str:
 def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: float) -> Deviation:
     """The first deviating element, in words."""
     index = tuple(int(k) for k in np.argwhere(rho > limit)[0])
-    axes = ("step" if name.endswith("output") else "lane", "row", "unit")
+    axes = _axes(name.rpartition(" ")[2], actual.ndim)
     element: dict[str, int | str] = {"array": name} | dict(zip(axes, index, strict=True))
     place = ", ".join(f"{axis} {k}" for axis, k in zip(axes, index, strict=True))
     got, due, sigma = (float(a[index]) for a in (actual, budget.truth, budget.sigma))
@@ -336,6 +409,13 @@ def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: floa
         f"{count} of {rho.size} elements deviate, the largest ρ is {float(rho.max()):.3g}"
     )
     return Deviation(message, float(rho.max()), element)
+
+
+def _axes(name: str, ndim: int) -> tuple[str, ...]:
+    """What the axes of an array stand for."""
+    if ndim == 3:
+        return ("step" if name in ("output", "input") else "lane", "row", "unit")
+    return ("gate unit", "column")[:ndim]
 
 
 class _Timer:

@@ -18,8 +18,8 @@ def verdict(record: Record) -> str:
     name = printable(f"{record.backend} {record.backend_version} on {record.device}")
     failed = len(record.findings)
     if failed:
-        some = f"{failed} finding{'s' * (failed != 1)}"
-        return f"DOES NOT CONFORM: {name} breaks {len({r.id for r in record.findings})} checks, {some}"
+        checks = len({r.id for r in record.findings})
+        return f"DOES NOT CONFORM: {name} breaks {_count(checks, 'check')}, with {_count(failed, 'finding')}"
     if not record.complete:
         return f"INCOMPLETE: {name} was not tried to the end"
     if record.ok:
@@ -27,6 +27,10 @@ def verdict(record: Record) -> str:
     if "passed" not in record.counts:
         return f"SAYS NOTHING: no check ran an example on {name}"
     return f"SAYS NOTHING: some check of {name} ran no example that tells right from wrong"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def finding_lines(result: CheckResult) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -28,6 +28,11 @@ class ModuleLayer(Layer):
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """The module's forward; a batch with lengths goes in packed and must come out packed."""
         self.module.train(training)
+        with torch.no_grad():
+            return self.run(input, hx, lengths)
+
+    def run(self, input: Any, hx: Any, lengths: Sequence[int] | None) -> Any:
+        """Call the module in the mode that it is in."""
         if lengths is None:
             return self._call(input, hx)
         first = self.config.batch_first
@@ -38,12 +43,54 @@ class ModuleLayer(Layer):
         return pad_packed_sequence(output, batch_first=first, total_length=input.shape[1 if first else 0])[0], state
 
     def _call(self, input: Any, hx: Any) -> Any:
-        with torch.no_grad():
-            return self.module(input) if hx is None else self.module(input, hx)
+        return self.module(input) if hx is None else self.module(input, hx)
+
+    def gradients(
+        self,
+        input: Any,
+        hx: Any,
+        output_gradient: Any,
+        state_gradient: Any,
+        lengths: Sequence[int] | None = None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The module's forward, and autograd's backward through it."""
+        self.module.train()
+        own = self.parameters()
+        for name, parameter in own.items():
+            parameter.requires_grad_(name not in frozen)
+            parameter.grad = parameter.grad if accumulate else None
+        with torch.enable_grad():
+            return differentiate(self.run, own, input, hx, output_gradient, state_gradient, lengths)
 
     def parameters(self) -> Mapping[str, Any]:
         """The module's named parameters."""
         return dict(self.module.named_parameters())
+
+
+def differentiate(
+    run: Callable[..., Any],
+    parameters: Mapping[str, Any],
+    input: Any,
+    hx: Any,
+    output_gradient: Any,
+    state_gradient: Any,
+    lengths: Sequence[int] | None,
+) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Run `run(input, hx, lengths)` and take the gradients of what it gives by all that it was given."""
+    leaf = input.detach().requires_grad_()
+    leaves = (
+        None if hx is None else tuple(p.detach().requires_grad_() for p in (hx if isinstance(hx, tuple) else (hx,)))
+    )
+    state_in = leaves if leaves is None or isinstance(hx, tuple) else leaves[0]
+    output, state = run(leaf, state_in, lengths)
+    states = state if isinstance(state, tuple) else (state,)
+    d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
+    torch.autograd.backward([output, *states], [output_gradient, *d_states])
+    found = {"input": leaf.grad} | {name: parameter.grad for name, parameter in parameters.items()}
+    found |= {name: part.grad for name, part in zip(("h_0", "c_0"), leaves or (), strict=False)}
+    return output, state, {name: gradient for name, gradient in found.items() if gradient is not None}
 
 
 class DropInBackend(Backend):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from rnn_conformance.backend import Array, Backend, Layer, Policy
 from rnn_conformance.config import LayerConfig
-from rnn_conformance.oracle import reference
+from rnn_conformance.oracle import reference, reference_gradients
 
 
 class Rounded(np.ndarray[Any, Any]):
@@ -35,6 +35,7 @@ class OracleLayer(Layer):
 
     def __init__(self, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
         self.config = config
+        self.summed: dict[str, Array] = {}
         self.held = {name: array.copy() for name, array in parameters.items()}
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
@@ -47,6 +48,39 @@ class OracleLayer(Layer):
             return np.asarray(array).astype(input.dtype, copy=False)
 
         return outward(output), tuple(map(outward, final)) if isinstance(final, tuple) else outward(final)
+
+    def gradients(
+        self,
+        input: Any,
+        hx: Any,
+        output_gradient: Any,
+        state_gradient: Any,
+        lengths: Sequence[int] | None = None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The oracle's backpropagation through time."""
+        output, final = self.forward(input, hx, lengths)
+        wide = np.float64 if input.dtype == np.float64 else np.float32
+
+        def inward(arrays: Any) -> Any:
+            return arrays and tuple(map(inward, arrays)) if isinstance(arrays, tuple | None) else arrays.astype(wide)
+
+        found = reference_gradients(
+            self.config,
+            {name: inward(array) for name, array in self.held.items()},
+            inward(input),
+            inward(hx),
+            inward(output_gradient),
+            inward(state_gradient),
+            lengths=lengths,
+        )
+        for name, gradient in found.items():
+            summed = gradient + self.summed.get(name, 0.0) if accumulate and name in self.held else gradient
+            found[name] = summed.astype(input.dtype)
+        self.summed = {name: found[name].astype(wide) for name in self.held}
+        lacking = {*frozen, *(() if hx is not None else ("h_0", "c_0"))}
+        return output, final, {name: array for name, array in found.items() if name not in lacking}
 
     def parameters(self) -> Mapping[str, Any]:
         """What it holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from rnn_reference.parameters import lanes
 from torch import Tensor
 
 from rnn_conformance.backend import Array, Layer, Policy
+from rnn_conformance.backends.drop_in import differentiate
 from rnn_conformance.backends.torch import TorchBackend
 from rnn_conformance.config import LayerConfig
 
@@ -23,30 +24,52 @@ class CellStack(Layer):
     def __init__(self, config: LayerConfig, tensors: Mapping[str, Tensor]) -> None:
         self.config = config
         self.lanes = lanes(config.num_layers, config.bidirectional)
-        self.tensors = dict(tensors)
-        self.cells = [self._cell(lane) for lane in self.lanes]
+        self.cells = [self._cell(lane, tensors) for lane in self.lanes]
 
-    def _cell(self, lane: str) -> torch.nn.Module:
-        config, weight = self.config, self.tensors[f"weight_ih_{lane}"]
+    def _cell(self, lane: str, tensors: Mapping[str, Tensor]) -> torch.nn.Module:
+        config, weight = self.config, tensors[f"weight_ih_{lane}"]
         extra = {"nonlinearity": config.nonlinearity} if config.kind == "rnn" else {}
         cell: torch.nn.Module = CELLS[config.kind](
             weight.shape[1], config.hidden_size, bias=config.bias, device=weight.device, dtype=weight.dtype, **extra
         )
-        for name, parameter in cell.named_parameters():
-            parameter.data = self.tensors[f"{name}_{lane}"]
+        with torch.no_grad():
+            for name, parameter in cell.named_parameters():
+                parameter.copy_(tensors[f"{name}_{lane}"])
         return cell
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """Step every cell over the sequence."""
         with torch.no_grad():
-            unbatched = input.dim() == 2
-            swap = self.config.batch_first and not unbatched
-            x = input.unsqueeze(1) if unbatched else input.transpose(0, 1) if swap else input
-            output, state = self._layers(x, self._state(x, hx, unbatched), self._running(x, lengths))
-            if unbatched:
-                output, state = output.squeeze(1), tuple(part.squeeze(1) for part in state)
-            result = state if self.config.kind == "lstm" else state[0]
-            return (output.transpose(0, 1) if swap else output), result
+            return self.run(input, hx, lengths)
+
+    def run(self, input: Any, hx: Any, lengths: Sequence[int] | None) -> Any:
+        """The results in the form of the arguments."""
+        unbatched = input.dim() == 2
+        swap = self.config.batch_first and not unbatched
+        x = input.unsqueeze(1) if unbatched else input.transpose(0, 1) if swap else input
+        output, state = self._layers(x, self._state(x, hx, unbatched), self._running(x, lengths))
+        if unbatched:
+            output, state = output.squeeze(1), tuple(part.squeeze(1) for part in state)
+        result = state if self.config.kind == "lstm" else state[0]
+        return (output.transpose(0, 1) if swap else output), result
+
+    def gradients(
+        self,
+        input: Any,
+        hx: Any,
+        output_gradient: Any,
+        state_gradient: Any,
+        lengths: Sequence[int] | None = None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """The loop, and autograd's backward through it."""
+        own = self.parameters()
+        for name, parameter in own.items():
+            parameter.requires_grad_(name not in frozen)
+            parameter.grad = parameter.grad if accumulate else None
+        with torch.enable_grad():
+            return differentiate(self.run, own, input, hx, output_gradient, state_gradient, lengths)
 
     def _state(self, x: Tensor, hx: Any, unbatched: bool) -> tuple[Tensor, ...]:
         if hx is None:
@@ -76,17 +99,18 @@ class CellStack(Layer):
     def _lane(
         self, x: Tensor, state: tuple[Tensor, ...], cell: Any, steps: range, running: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        outputs = x.new_zeros(*x.shape[:2], self.config.hidden_size)
+        outputs = [x] * len(x)
         for t in steps:
             new = cell(x[t], state if len(state) == 2 else state[0])
             new = new if isinstance(new, tuple) else (new,)
             state = tuple(torch.where(running[t], a, b) for a, b in zip(new, state, strict=True))
             outputs[t] = torch.where(running[t], state[0], 0)
-        return outputs, state
+        return torch.stack(outputs) if outputs else x.new_zeros(0, x.shape[1], self.config.hidden_size), state
 
     def parameters(self) -> Mapping[str, Any]:
         """The cells' parameters."""
-        return self.tensors
+        cells = zip(self.lanes, self.cells, strict=True)
+        return {f"{name}_{lane}": own for lane, cell in cells for name, own in cell.named_parameters()}
 
 
 class TorchCellBackend(TorchBackend):
@@ -106,4 +130,4 @@ class TorchCellBackend(TorchBackend):
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """Cells that hold copies of these parameters."""
-        return CellStack(config, {name: self.from_numpy(a, config.device).clone() for name, a in parameters.items()})
+        return CellStack(config, {name: self.from_numpy(a, config.device) for name, a in parameters.items()})

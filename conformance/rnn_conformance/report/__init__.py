@@ -1,1 +1,1 @@
-"""What is drawn from records: the page of one run, and the matrix over several."""
+"""What is drawn from records: a page, the matrix over backends, comparisons, a badge, a summary."""

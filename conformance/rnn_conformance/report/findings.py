@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rnn_conformance.record import CheckResult, Finding, Record
 from rnn_conformance.report.grid import Codes, Unit, unit_of
 from rnn_conformance.report.text import anchor
+from rnn_conformance.report.units import places
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Blocked:
     results: list[CheckResult]
     anchor: str
     codes: list[str]
+
+    @property
+    def where(self) -> str:
+        """In which cells and dtypes."""
+        return places(self.results)
 
     @property
     def message(self) -> str:

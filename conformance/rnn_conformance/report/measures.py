@@ -109,7 +109,7 @@ def plots(record: Record) -> list[Plot]:
 
 
 def _plot(family: str, results: list[CheckResult], limit: float, axis: Axis) -> Plot:
-    lanes = []
+    lanes: list[Lane] = []
     for dtype in known_first((r.dtype for r in results), DTYPES):
         y = TOP + LANE * (len(lanes) + 0.5)
         lanes.append(_lane(dtype, y, [r for r in results if r.dtype == dtype], limit, axis))
@@ -167,6 +167,9 @@ def efforts(record: Record) -> list[tuple[Effort, list[Effort]]]:
     for result in record.checks:
         families.setdefault(family_of(result.id), {}).setdefault(result.id, []).append(result)
     return [
-        (Effort.of(family, [r for some in checks.values() for r in some]), [Effort.of(*item) for item in checks.items()])
+        (
+            Effort.of(family, [r for some in checks.values() for r in some]),
+            [Effort.of(*item) for item in checks.items()],
+        )
         for family, checks in families.items()
     ]

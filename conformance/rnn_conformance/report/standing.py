@@ -27,7 +27,9 @@ def standing(record: Record) -> Standing:
     if record.findings:
         return Standing("does not conform", "✕", "bad", _failures(record))
     if not record.complete:
-        return Standing("incomplete", "◐", "warn", f"The run was interrupted after {plural(len(record.checks), 'unit')}.")
+        return Standing(
+            "incomplete", "◐", "warn", f"The run was interrupted after {plural(len(record.checks), 'unit')}."
+        )
     if record.ok:
         return Standing("conforms", "✓", "good", _passes(record))
     if record.counts.get("unexpected_pass"):

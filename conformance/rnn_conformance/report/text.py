@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from math import isfinite, isnan
+from math import isnan
 from typing import Any
 
 LONGEST = 20_000  # characters that are shown of one text
@@ -32,14 +32,20 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number as people write it: 7.1, 24,300, 1.5e18, NaN."""
     if value is None:
         return "–"
-    if not isfinite(value):
-        return "NaN" if isnan(value) else "∞" if value > 0 else "−∞"
+    if isnan(value):
+        return "NaN"
+    if abs(value) >= 1e300:  # where records stop
+        return "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if 1e-3 <= abs(value) < 1e6:
-        shown = f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
-        return shown
+        return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
     return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.{digits}g}")
+
+
+def precision(bits: float | None) -> str:
+    """Effective bits; below 0 nothing is left to count."""
+    return "–" if bits is None or isnan(bits) else "< 0" if bits < 0 else f"{bits:.1f}"
 
 
 def seconds(value: float) -> str:

@@ -38,6 +38,4 @@ def bundles(results: Iterable[CheckResult]) -> list[Bundle]:
     by_places: dict[str, list[str]] = {}
     for check, some in by_check.items():
         by_places.setdefault(places(some), []).append(check)
-    return [
-        Bundle(checks, where, sum(len(by_check[check]) for check in checks)) for where, checks in by_places.items()
-    ]
+    return [Bundle(checks, where, sum(len(by_check[check]) for check in checks)) for where, checks in by_places.items()]

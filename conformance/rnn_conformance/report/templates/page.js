@@ -1,20 +1,51 @@
 (() => {
+  "use strict";
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const form = document.getElementById("filter");
+  const said = form.querySelector("output");
+  const matches = (codes, wanted) => codes.split(",").every((code, k) => wanted[k] === "" || wanted[k] === code);
+  const shown = (element, selector) => !element.querySelector(selector) || element.querySelector(selector + ":not(.out)");
+
+  function apply() {
+    const wanted = all("select", form).map((select) => select.value);
+    for (const e of all("[data-u]")) e.classList.toggle("out", !matches(e.dataset.u, wanted));
+    for (const e of all("[data-any]"))
+      e.classList.toggle("out", !e.dataset.any.split(" ").some((codes) => matches(codes, wanted)));
+    for (const row of all(".checks tbody tr:not(.family)")) row.classList.toggle("out", !shown(row, "td[data-u]"));
+    for (const body of all(".checks tbody")) body.classList.toggle("out", !shown(body, "tr:not(.family)"));
+    for (const e of all(".finding, #blocked .bundle"))
+      e.classList.toggle("out", !all("[data-u], [data-any]", e).some((one) => !one.classList.contains("out")));
+    const units = all(".units tr[data-u]");
+    const left = units.filter((row) => !row.classList.contains("out")).length;
+    said.textContent = left === units.length ? "" : left + " of " + units.length + " units";
+  }
+
   form.hidden = false;
-  const apply = () => {
-    const want = Object.fromEntries(new FormData(form));
-    for (const body of document.querySelectorAll("tbody[data-family]")) {
-      body.hidden = Boolean(want.family) && body.dataset.family !== want.family;
-    }
-    for (const cell of document.querySelectorAll("[data-cell]")) {
-      cell.hidden = Boolean(want.cell) && cell.dataset.cell !== want.cell
-        || Boolean(want.dtype) && "dtype" in cell.dataset && cell.dataset.dtype !== want.dtype;
-      cell.toggleAttribute("data-dim", Boolean(want.outcome) && "outcome" in cell.dataset && cell.dataset.outcome !== want.outcome);
-    }
-  };
   form.addEventListener("change", apply);
-  for (const button of document.querySelectorAll("button.copy")) {
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(apply));
+  apply();
+
+  function reveal() {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let e = target; e; e = e.parentElement) if (e.tagName === "DETAILS") e.open = true;
+    if (target) target.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  for (const button of all("button.copy")) {
     button.hidden = false;
-    button.addEventListener("click", () => navigator.clipboard.writeText(button.previousElementSibling.textContent));
+    button.addEventListener("click", async () => {
+      const text = button.previousElementSibling;
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(text);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
   }
 })();

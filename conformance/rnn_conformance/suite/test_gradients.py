@@ -1,0 +1,154 @@
+"""Gradients: of input, states and every parameter, by backpropagation through time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnn_conformance.case import Case
+from rnn_conformance.check import check
+from rnn_conformance.config import numpy_dtype
+from rnn_conformance.oracle import Array, Inputs, Upstream
+from rnn_conformance.subject import Subject
+
+CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
+CALM = ("integers", "uniform", "normal", "onehot", "constant")  # values under which gates are not shut
+
+
+def upstream_of(case: Case, inputs: Inputs) -> Upstream:
+    """A loss that weighs every element of output and final states, each differently."""
+    rng, config = case.rng("loss"), case.config
+    steps, rows = inputs.input.shape[:2]
+    dtype = numpy_dtype(config.dtype)
+
+    def weights(*shape: int) -> Array:
+        return (rng.integers(1, 5, shape) * rng.choice([-0.5, 0.5], shape)).astype(dtype)
+
+    state = tuple(weights(config.lanes, rows, size) for size in config.state_sizes)
+    return Upstream(weights(steps, rows, config.output_size), state)
+
+
+def verify(subject: Subject, case: Case, *names: str) -> None:
+    """The gradients by these names, or by the parameters where there is none, equal the oracle's."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    layer = subject.layer(case.config, inputs.parameters)
+    _, found = layer.gradients(case, inputs, upstream)
+    chosen = {name: array for name, array in found.items() if name in (names or inputs.parameters)}
+    subject.agree(chosen, truth.budgets, "the gradient by ")
+
+
+@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None)
+def test_input(subject: Subject, case: Case) -> None:
+    """The gradient by input equals the oracle's, through every layer, direction, step and final state."""
+    verify(subject, case, "input")
+
+
+@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None, hx=True)
+def test_state(subject: Subject, case: Case) -> None:
+    """The gradients by h_0 and c_0 equal the oracle's."""
+    verify(subject, case, "h_0", "c_0")
+
+
+@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None)
+def test_parameters(subject: Subject, case: Case) -> None:
+    """The gradient by every weight and bias of every layer and direction equals the oracle's."""
+    verify(subject, case)
+
+
+@check(CHAIN_RULE, needs=("gradients.parameters",), values=CALM, lengths=True, share=0.6)
+def test_lengths(subject: Subject, case: Case) -> None:
+    """With lengths, padding has no part in any gradient and a gradient of zero."""
+    inputs = case.inputs()
+    for row, length in enumerate(case.lengths or ()):
+        inputs.input[length:, row] = 97
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
+    subject.agree(found, truth.budgets, "the gradient by ")
+
+
+@check(
+    "torch.nn.LSTM, Outputs: h_n and c_n are results like output",
+    needs=("gradients.parameters",),
+    values=CALM,
+    hx=True,
+    share=0.6,
+)
+def test_results(subject: Subject, case: Case) -> None:
+    """Each of output, h_n and c_n passes its own gradient on, when it is the only one in the loss."""
+    inputs = case.inputs()
+    whole = upstream_of(case, inputs)
+    nothing = Upstream(np.zeros_like(whole.output), tuple(np.zeros_like(part) for part in whole.state))
+    layer = subject.layer(case.config, inputs.parameters)
+    alone = {"output": replace(nothing, output=whole.output)}
+    for k, name in enumerate(("h_n", "c_n")[: len(whole.state)]):
+        state = tuple(
+            part if place == k else zeros
+            for place, (part, zeros) in enumerate(zip(whole.state, nothing.state, strict=True))
+        )
+        alone[name] = replace(nothing, state=state)
+    for name, upstream in alone.items():
+        truth = subject.gradient_truth(case.config, inputs, upstream)
+        _, found = layer.gradients(case, inputs, upstream)
+        subject.agree(found, truth.budgets, f"with {name} alone in the loss, the gradient by ")
+
+
+@check("torch.Tensor.grad: backward accumulates", needs=("gradients.parameters",), values=CALM, share=0.6)
+def test_accumulate(subject: Subject, case: Case) -> None:
+    """A second backward adds its gradients to those of the first."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    layer = subject.layer(case.config, inputs.parameters)
+    layer.gradients(case, inputs, upstream)
+    _, found = layer.gradients(case, inputs, upstream, accumulate=True)
+    summed = {name: found[name] for name in inputs.parameters}
+    doubled = {name: truth.budgets[name].times(2) for name in summed}
+    subject.agree(summed, doubled, "after a second backward, the gradient by ")
+
+
+@check("torch.Tensor.requires_grad", needs=("gradients.parameters",), values=CALM, share=0.6)
+def test_frozen(subject: Subject, case: Case) -> None:
+    """A frozen parameter gets no gradient, and changes no other."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    names = sorted(inputs.parameters)
+    frozen = [name for name in names if case.rng(f"freeze {name}").integers(2)] or names[:1]
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream, frozen=frozen)
+    subject.agree(found, truth.budgets, f"with {', '.join(frozen)} frozen, the gradient by ")
+
+
+@check(
+    "PyTorch's example of word-level language modelling: repackage_hidden, truncated backpropagation",
+    needs=("gradients.parameters",),
+    values=CALM,
+    bidirectional=False,
+    unbatched=False,
+    hx=True,
+    share=0.6,
+)
+def test_truncated(subject: Subject, case: Case) -> None:
+    """Cut into chunks, with the state handed on, each chunk has the gradients of a sequence of its own."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    now = len(inputs.input) // 2
+    if now == 0:
+        verify(subject, case)
+        return
+    layer = subject.layer(case.config, inputs.parameters)
+    result = None
+    for part in (slice(None, now), slice(now, None)):
+        state = inputs.hx if result is None else tuple(result.arrays[n] for n in ("h_n", "c_n") if n in result.arrays)
+        chunk = replace(inputs, input=inputs.input[part], hx=state)
+        loss = replace(upstream, output=upstream.output[part])
+        truth = subject.gradient_truth(case.config, chunk, loss)
+        result, found = layer.gradients(case, chunk, loss, hx=result)
+        subject.agree(
+            found,
+            truth.budgets,
+            f"in the chunk of steps {part.start or 0} to {part.stop or 'the end'}, the gradient by ",
+        )
