@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -134,6 +135,10 @@ class Backend(ABC):
         """Set them again to what `settings` gave earlier."""
         if settings:
             raise NotImplementedError(f"{type(self).__name__} has settings() and needs restore()")
+
+    def expectations(self) -> Path | None:
+        """The file of this backend's known deviations, where one comes with it."""
+        return None
 
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide results, for the record."""

@@ -7,15 +7,17 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import log2, sqrt
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.errors import FlakyFailure, FlakyReplay, Unsatisfiable
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.covering import covering_cases
+from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
@@ -24,6 +26,22 @@ EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
 COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
+
+
+class Log(Protocol):
+    """Where a state machine tells what it found."""
+
+    def fail(self, case: Case, error: Broken) -> None:
+        """It broke here."""
+
+    def lived(self) -> None:
+        """One life has ended well."""
+
+    def refuse(self, reason: str) -> None:
+        """The backend does not offer the case."""
+
+
+Machine = Callable[[Unit, Subject, Log], type[RuleBasedStateMachine]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,8 @@ class Check:
     explicit: Callable[[Unit], list[Case]] | None = None  # cases that always run first
     share: float = 1.0  # of a profile's examples
     covering: bool = True  # whether it begins with the covering set
+    machine: Machine | None = None  # a state machine in place of cases that are drawn
+    offered: bool = True  # whether it is about configs that the backend offers
 
     @property
     def family(self) -> str:
@@ -58,6 +78,8 @@ def check(
     explicit: Callable[[Unit], list[Case]] | None = None,
     share: float = 1.0,
     covering: bool = True,
+    machine: Machine | None = None,
+    offered: bool = True,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -69,7 +91,9 @@ def check(
         family = body.__module__.rpartition("test_")[2]
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
-        made_check = Check(f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering)
+        made_check = Check(
+            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered
+        )
         CHECKS[made_check.id] = made_check
 
         def test(rnn_unit: Any) -> None:
@@ -93,7 +117,10 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
+    expected: tuple[Case, Broken, Expectation] | None = None
+    spared: Expectation | None = None  # an expectation whose region was entered without harm
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
 
@@ -111,14 +138,26 @@ class _Run:
             self.failures[case] = error
             raise
 
+    def fail(self, case: Case, error: Broken) -> None:
+        """Keep a failure of the check's machine, of which the last is the smallest."""
+        self.failure = (case, error)
+
+    def lived(self) -> None:
+        """Count one life of the check's machine."""
+        self.examples += 1
+
+    def refuse(self, reason: str) -> None:
+        """Count a case that the backend does not offer."""
+        self.not_offered[reason] = self.not_offered.get(reason, 0) + 1
+
     def attempt(self, case: Case) -> bool:
         """Try one case; whether it said anything.
 
         Raises:
             Broken: where the backend is at fault.
         """
-        if reason := self.subject.backend.supports(case.config):
-            self.not_offered[reason] = self.not_offered.get(reason, 0) + 1
+        if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+            self.refuse(reason)
             return False
         try:
             self.check.body(self.subject, case)
@@ -126,23 +165,37 @@ class _Run:
             self.inconclusive += 1
             return False
         except NotOffered as reason:
-            self.not_offered[str(reason)] = self.not_offered.get(str(reason), 0) + 1
+            self.refuse(str(reason))
             return False
         except Broken as error:
             self.examples += 1
+            if expectation := self.expectation(case):
+                self.expected = self.expected or (case, error, expectation)
+                return True
             self.failure = (case, error)
             raise
         self.examples += 1
+        self.spared = self.spared or self.expectation(case)
         return True
+
+    def expectation(self, case: Case) -> Expectation | None:
+        """The declared deviation to which a failure in this case would belong."""
+        return next((e for e in self.expectations if e.covers(self.check.id, case)), None)
 
 
 def run_unit(
-    check: Check, unit: Unit, backend: Backend, profile: str, rtol: float | None = None, atol: float | None = None
+    check: Check,
+    unit: Unit,
+    backend: Backend,
+    profile: str,
+    rtol: float | None = None,
+    atol: float | None = None,
+    expectations: tuple[Expectation, ...] = (),
 ) -> CheckResult:
     """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
     start = time.perf_counter()
     before = world.snapshot(backend)
-    run = _Run(check, Subject(backend, Measured(), rtol, atol))
+    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
     covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
@@ -162,10 +215,9 @@ def run_unit(
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
     """Let Hypothesis draw cases and shrink a failing one; the smallest stays in `run.failure`."""
-
-    @seed(unit.entropy)
-    @settings(
+    chosen = settings(
         max_examples=examples,
+        stateful_step_count=10,
         database=None,
         deadline=None,
         derandomize=False,
@@ -175,13 +227,19 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
     )
+
+    @seed(unit.entropy)
+    @chosen
     @given(cases(unit, **run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
 
     try:
-        drawn()
+        if run.check.machine is None:
+            drawn()
+        else:
+            run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
         if run.failure is None:
             raise
@@ -193,12 +251,21 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
     measured = run.subject.measured
     if failure is not None:
         outcome: Outcome = "failed"
+    elif run.expected is not None:
+        outcome = "expected_failure"
+    elif run.spared is not None:
+        outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
     elif run.inconclusive:
         outcome = "inconclusive"
     else:
         outcome = "not_offered" if run.not_offered else "not_run"
+    reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
+    if outcome == "expected_failure" and run.expected is not None:
+        failure, reason = run.expected[:2], run.expected[2].reason
+    if outcome == "unexpected_pass" and run.spared is not None:
+        reason = f"expected to fail where {run.spared.where} ({run.spared.reason}), and did not: take that back"
     return CheckResult(
         id=unit.check,
         cell=unit.cell,
@@ -212,7 +279,7 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         values=measured.values,
         largest_rho=_finite(measured.largest_rho),
         effective_bits=_effective_bits(run, unit),
-        reason="; ".join(run.not_offered) if outcome == "not_offered" else "",
+        reason=reason,
         finding=None if failure is None else finding_of(run.check, *failure),
     )
 

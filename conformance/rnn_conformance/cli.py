@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=_natural, default=0, metavar="N", help="the cases follow from it (default: 0)")
     run.add_argument("--rtol", type=float, help="a house rule, relative, in place of the error budget")
     run.add_argument("--atol", type=float, help="a house rule, absolute, in place of the error budget")
+    run.add_argument("--expectations", metavar="FILE", help="known deviations in TOML (default: the backend's own)")
     run.add_argument(
         "-n", dest="workers", default="auto", help="processes (default: one for each processor; 0 for none)"
     )
@@ -68,7 +69,9 @@ def _natural(text: str) -> int:
 def _run(parsed: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     request = Request(**{asked.name: getattr(parsed, asked.name) for asked in fields(Request)})
-    folder = parsed.report or report_folder(request.load().name, request.device)
+    backend = request.load()
+    request.known(backend)
+    folder = parsed.report or report_folder(backend.name, request.device)
     require_writable(folder)
     progress = Progress()
     status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress])

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 from allpairspy import AllPairs
-from hypothesis import strategies as st
 
 from rnn_conformance.case import LAYOUTS, Case
 from rnn_conformance.config import DTYPES, LayerConfig
@@ -69,11 +68,8 @@ def _case(unit: Unit, row: dict[str, Any], drawn: dict[str, Any], seed: int) -> 
 
 
 def _one(value: Any, seed: int) -> Any:
-    """One value of a strategy: these are choices among given values."""
-    if isinstance(value, st.SearchStrategy):
-        elements = value.wrapped_strategy.elements if hasattr(value, "wrapped_strategy") else value.elements
-        return elements[seed % len(elements)]
-    return value
+    """One of several values to choose from."""
+    return value[seed % len(value)] if isinstance(value, tuple) else value
 
 
 def _equal_sizes(fields: dict[str, Any], sizes: str, drawn: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.check import EXAMPLES, Check, crashed_result, run_unit
+from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
 from rnn_conformance.report.page import page
 from rnn_conformance.run import Request, load_checks, record_of, report_folder, require_writable, units
@@ -25,6 +26,7 @@ class Session:
 
     request: Request
     backend: Backend
+    expectations: tuple[Expectation, ...]
     report: Path
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     results: dict[str, CheckResult] = field(default_factory=dict)  # by node id
@@ -51,13 +53,14 @@ def pytest_configure(config: pytest.Config) -> None:
     request = Request(**{asked.name: config.getoption(f"--rnn-{asked.name}") for asked in fields(Request)})
     try:
         backend = request.load()
+        known = request.known(backend)
         given = config.getoption("--rnn-report")
         folder = Path(given) if given else report_folder(backend.name, request.device)
         if not _is_worker(config):
             require_writable(folder)
     except WrongUse as error:
         raise pytest.UsageError(str(error)) from error
-    session = config.stash[SESSION] = Session(request, backend, folder)
+    session = config.stash[SESSION] = Session(request, backend, known, folder)
     if not _is_worker(config):
         config.pluginmanager.register(Collector(session), "rnn-conformance-collector")
 
@@ -82,14 +85,17 @@ def rnn_unit(request: pytest.FixtureRequest) -> Callable[[Check], None]:
 
     def run(check: Check) -> None:
         asked = session.request
-        result = run_unit(check, unit, session.backend, asked.profile, asked.rtol, asked.atol)
+        result = run_unit(check, unit, session.backend, asked.profile, asked.rtol, asked.atol, session.expectations)
         request.node.stash[RESULT] = result
+        if result.finding is not None and result.outcome == "expected_failure":
+            raise pytest.xfail.Exception(result.reason)
         if result.finding is not None:
             pytest.fail(f"{result.finding.sentence}\n{result.finding.message}\n{result.finding.case}", pytrace=False)
         if result.outcome == "not_offered":
             raise pytest.skip.Exception(result.reason)
         if result.outcome != "passed":
-            pytest.fail(f"{unit.check} is {result.outcome}: no example said anything", pytrace=False)
+            said = result.reason or "no example said anything"
+            pytest.fail(f"{unit.check} is {result.outcome}: {said}", pytrace=False)
 
     return run
 

@@ -24,6 +24,7 @@ from rnn_conformance.backends import load_backend, load_object
 from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check, run_unit
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.expectations import Expectation, read_expectations
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.strategies import Unit
 
@@ -40,6 +41,7 @@ FAMILIES = (
     "special",
     "precision",
     "gradients",
+    "errors",
 )
 Profile = Literal["smoke", "ci", "thorough"]
 
@@ -57,6 +59,16 @@ class Request:
     seed: int = 0
     rtol: float | None = None
     atol: float | None = None
+    expectations: str | None = None
+
+    def known(self, backend: Backend) -> tuple[Expectation, ...]:
+        """The deviations that the file named, or else the backend's own, declares.
+
+        Raises:
+            WrongUse: where that file is not well formed.
+        """
+        path = Path(self.expectations) if self.expectations else backend.expectations()
+        return read_expectations(path, load_checks()) if path else ()
 
     def load(self) -> Backend:
         """The backend asked for, its device present, its threads bound to one so that processes do not fight.
@@ -168,9 +180,10 @@ def environment() -> dict[str, str]:
 def run_here(request: Request, backend: Backend, ids: Sequence[str] = ()) -> Record:
     """Run the suite in this process, without pytest: all checks, or those named."""
     started = datetime.now(UTC)
+    known = request.known(backend)
     checks = [check for id, check in load_checks().items() if not ids or id in ids]
     results = [
-        run_unit(check, unit, backend, request.profile, request.rtol, request.atol)
+        run_unit(check, unit, backend, request.profile, request.rtol, request.atol, known)
         for check in checks
         for unit in units(check, request.device, request.seed)
     ]

@@ -76,7 +76,7 @@ def cases(
         unbatched: whether input lacks the batch axis; None for both.
         values, layouts: those to choose from.
         zero_lengths: whether a length may be 0.
-        fixed: fields of the case or of its config, as values or strategies; the rest is drawn.
+        fixed: fields of the case or of its config, each a value or a tuple to choose from; the rest is drawn.
     """
     drawn: dict[str, Any] = draw(sizes())
     drawn["bidirectional"] = draw(st.booleans(), label="bidirectional")
@@ -86,7 +86,7 @@ def cases(
     drawn["values"] = draw(st.sampled_from(values), label="values")
     drawn["layout"] = draw(st.sampled_from(layouts), label="layout")
     for name, value in fixed.items():
-        drawn[name] = draw(value, label=name) if isinstance(value, st.SearchStrategy) else value
+        drawn[name] = draw(st.sampled_from(value), label=name) if isinstance(value, tuple) else value
     drawn.setdefault("proj_size", draw(_proj_size(unit.cell, drawn["hidden_size"]), label="proj_size"))
     with_lengths = draw(st.booleans(), label="lengths?") if lengths is None else lengths
     steps, rows = drawn.pop("seq_len"), drawn.pop("batch_size")

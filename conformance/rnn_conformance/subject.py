@@ -183,7 +183,7 @@ class Subject:
         """
         try:
             call()
-        except BackendRaised:
+        except (BackendRaised, NotOffered):
             return
         raise Broken(f"{doing} must be refused with an error, but gave a result")
 
@@ -235,6 +235,22 @@ class DrivenLayer:
             raise BackendRaised(f"forward on input {tuple(native.shape)}", error) from error
         arrays = self._verified(given, steps, rows, batched)
         return Result(native, native_hx, given[0], given[1], arrays)
+
+    def wrongly(self, input: Array | None, hx: Any, lengths: Sequence[int] | None) -> None:
+        """A call that is to be refused, its arguments as they are.
+
+        Raises:
+            BackendRaised: as it should.
+        """
+        try:
+            parts = tuple(self._outward(part, "contiguous") for part in hx) if isinstance(hx, tuple) else None
+            native = None if input is None else self._outward(input, "contiguous")
+            alone = parts is None or (self.config.kind != "lstm" and len(parts) == 1)
+            native_hx = self._outward(hx, "contiguous") if parts is None else parts[0] if alone else parts or None
+            with _quiet():
+                self.layer.forward(native, native_hx, lengths=lengths)
+        except Exception as error:
+            raise BackendRaised("a wrong call", error) from error
 
     def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """The call that a case describes."""

@@ -192,7 +192,7 @@ def _lane(
 
 def _shifted(first: Array, states: Array) -> Array:
     """The states before each step: `first`, and all but the last of those after each step."""
-    wide = np.broadcast_to(first, states.shape[1:], subok=True)
+    wide = np.broadcast_to(first, states.shape[1:])
     return np.concatenate([wide[np.newaxis], states[:-1]])
 
 

@@ -104,5 +104,13 @@ class NumPyBackend(Backend):
         return "the oracle takes dropout masks as an argument and draws none" if config.dropout else None
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
-        """A layer that holds copies of these parameters."""
+        """A layer that holds copies of these parameters.
+
+        Raises:
+            NotImplementedError: for a config that `supports` refuses.
+            ValueError: for one that cannot exist.
+        """
+        if reason := self.supports(config):
+            raise NotImplementedError(reason)
+        config.parameter_shapes()
         return OracleLayer(config, parameters)

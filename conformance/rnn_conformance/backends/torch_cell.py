@@ -76,10 +76,16 @@ class CellStack(Layer):
             sizes = self.config.state_sizes
             return tuple(x.new_zeros(len(self.lanes), x.shape[1], size) for size in sizes)
         parts = hx if isinstance(hx, tuple) else (hx,)
+        for part, size in zip(parts, self.config.state_sizes, strict=True):
+            due = (len(self.lanes), size) if unbatched else (len(self.lanes), x.shape[1], size)
+            if tuple(part.shape) != due or part.dtype != x.dtype:
+                raise ValueError(f"the state is {part.dtype} {tuple(part.shape)}, but {x.dtype} {due} was due")
         return tuple(part.unsqueeze(1) for part in parts) if unbatched else parts
 
     def _running(self, x: Tensor, lengths: Sequence[int] | None) -> Tensor:
         """Whether each row still runs at each step: (T, B, 1)."""
+        if lengths is not None and (len(lengths) != x.shape[1] or not all(0 <= n <= len(x) for n in lengths)):
+            raise ValueError(f"lengths are {list(lengths)}, but {x.shape[1]} numbers from 0 to {len(x)} were due")
         ends = torch.tensor([len(x)] * x.shape[1] if lengths is None else list(lengths), device=x.device)
         return (torch.arange(len(x), device=x.device)[:, None] < ends).unsqueeze(-1)
 
@@ -129,5 +135,13 @@ class TorchCellBackend(TorchBackend):
         return "torch's cells have no dropout" if config.dropout else None
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
-        """Cells that hold copies of these parameters."""
+        """Cells that hold copies of these parameters.
+
+        Raises:
+            NotImplementedError: for a config that `supports` refuses.
+            ValueError: for one that cannot exist.
+        """
+        if reason := self.supports(config):
+            raise NotImplementedError(reason)
+        config.parameter_shapes()
         return CellStack(config, {name: self.from_numpy(a, config.device) for name, a in parameters.items()})

@@ -13,7 +13,7 @@ from rnn_conformance.report.outcomes import BAD
 from rnn_conformance.report.text import number
 
 PRECISION = {"float64": 53, "float32": 24, "bfloat16": 8, "float16": 11}
-LEFT, WIDTH, LANE, TOP = 62.0, 268.0, 26.0, 8.0  # of a plot, in its own units
+LEFT, WIDTH, LANE, TOP = 66.0, 254.0, 26.0, 8.0  # of a plot, in its own units
 
 
 def pooled_bits(results: Iterable[CheckResult]) -> float | None:

@@ -13,6 +13,8 @@ from rnn_conformance.report.render import render
 from rnn_conformance.report.standing import standing
 from rnn_conformance.report.units import Bundle, bundles
 
+MOST_WHOLE = 300  # findings beside the first of each check; beyond it they are told in brief, for the page's size
+
 
 def page(record: Record) -> str:
     """The whole page, as HTML."""
@@ -29,6 +31,7 @@ def page(record: Record) -> str:
         families=grid(record, links(found, held), codes),
         codes=codes,
         groups=found,
+        brief=sum(len(group.others) for group in found) > MOST_WHOLE,
         blocked=[(by, list(some)) for by, some in groupby(held, key=lambda one: one.by)],
         silent=reasons(record, "inconclusive") + reasons(record, "not_run"),
         stale=reasons(record, "unexpected_pass"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,27 +30,22 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalized,
     )
-    for name in ("clipped", "number", "precision", "seconds", "plural", "pretty", "compact", "one_line"):
+    for name in ("clipped", "short", "number", "precision", "seconds", "plural", "pretty", "compact", "one_line"):
         environment.filters[name] = getattr(text, name)
     environment.globals["marks"] = MARKS
     return environment
 
 
+@cache
 def _own(name: str) -> str:
     """A file of this package, which is no record's text."""
-    loader = _environment().loader
-    assert loader is not None
-    return loader.get_source(_environment(), name)[0]
+    return resources.files(__package__).joinpath("templates", name).read_text("utf-8")
 
 
 def render(template: str, script: str = "", **values: Any) -> str:
     """A whole page, with its style and its script within it and leave to run nothing else."""
     source = _own(script) if script else ""
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(template)
-        .render(style=Markup(_own("style.css")), script=Markup(source), script_hash=f"sha256-{digest}", **values)
-        .encode(errors="backslashreplace")
-        .decode()
-    )
+    found = _environment().get_template(template)
+    style = Markup(_own("style.css"))
+    return found.render(style=style, script=Markup(source), script_hash=f"sha256-{digest}", **values)

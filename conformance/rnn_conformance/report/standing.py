@@ -45,14 +45,15 @@ def _failures(record: Record) -> str:
     checks = plural(len({result.id for result in record.findings}), "check")
     sentence = f"{checks} broken in {plural(len(record.findings), 'unit')} of {len(record.checks):,}"
     if blocked := record.counts.get("blocked"):
-        sentence += f"; {blocked:,} more are blocked by that"
+        sentence += f"; {blocked:,} more {'is' if blocked == 1 else 'are'} blocked by that"
     return sentence + ("." if record.complete else "; the run was interrupted.")
 
 
 def _passes(record: Record) -> str:
-    sentence = f"{plural(record.counts['passed'], 'unit')} of {len(record.checks):,} pass"
-    if declined := record.counts.get("not_offered"):
-        sentence += f"; {declined:,} are not offered"
-    if expected := record.counts.get("expected_failure"):
-        sentence += f"; {expected:,} fail as declared"
+    counts = record.counts
+    sentence = f"{plural(counts['passed'], 'unit')} of {len(record.checks):,} passed"
+    if declined := counts.get("not_offered"):
+        sentence += f"; not offered: {declined:,}"
+    if expected := counts.get("expected_failure"):
+        sentence += f"; failed as declared: {expected:,}"
     return sentence + "."

@@ -28,6 +28,11 @@ def clipped(text: str, length: int = LONGEST) -> str:
     return text if len(text) <= length else f"{text[:length]}… ({len(text) - length:,} more characters in the record)"
 
 
+def short(text: str, length: int = 60) -> str:
+    """A name that fits into a table."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number as people write it: 7.1, 24,300, 1.5e18, NaN."""
     if value is None:

@@ -23,7 +23,7 @@ def upstream_of(case: Case, inputs: Inputs) -> Upstream:
     dtype = numpy_dtype(config.dtype)
 
     def weights(*shape: int) -> Array:
-        return (rng.integers(1, 5, shape) * rng.choice([-0.5, 0.5], shape)).astype(dtype)
+        return np.asarray(rng.integers(1, 5, shape) * rng.choice([-0.5, 0.5], shape)).astype(dtype)
 
     state = tuple(weights(config.lanes, rows, size) for size in config.state_sizes)
     return Upstream(weights(steps, rows, config.output_size), state)

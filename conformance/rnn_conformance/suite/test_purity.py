@@ -12,6 +12,7 @@ from rnn_conformance.case import Case
 from rnn_conformance.check import check
 from rnn_conformance.oracle import Array, Inputs
 from rnn_conformance.subject import Broken, DrivenLayer, NotOffered, Result, Subject
+from rnn_conformance.suite.life import bits, life_of
 
 PURE = "torch.nn.Module: forward computes results from its arguments and parameters"
 
@@ -68,19 +69,14 @@ def test_results(subject: Subject, case: Case) -> None:
     inputs = case.inputs()
     layer = subject.layer(case.config, inputs.parameters)
     first = layer.of_case(case, inputs)
-    before = _bits(subject, first)
+    before = bits(subject, first)
     other = replace(inputs, input=-inputs.input)
     layer.of_case(case, other)
-    if _bits(subject, first) != before:
+    if bits(subject, first) != before:
         raise Broken("results of a call changed during the next call")
     subject.backend.assign(first.native_input, np.zeros(np.shape(subject.backend.to_numpy(first.native_input))))
-    if _bits(subject, first) != before:
+    if bits(subject, first) != before:
         raise Broken("results of a call changed when its input was overwritten")
-
-
-def _bits(subject: Subject, result: Result) -> list[bytes]:
-    natives = (result.native_output, *parts(result.native_state))
-    return [np.array(subject.backend.to_numpy(native)).tobytes() for native in natives]
 
 
 @check(PURE, needs=("values.stack",), unbatched=False, num_layers=1, share=0.7)
@@ -163,3 +159,11 @@ def test_copies(subject: Subject, case: Case) -> None:
     for name, view in views.items():
         subject.backend.assign(view, np.zeros_like(inputs.parameters[name]))
     subject.agree(copied.of_case(case, inputs).arrays, truth.budgets, "from a deep copy, ")
+
+
+@check(PURE, needs=("purity.calls",), machine=life_of, covering=False, share=0.4)
+def test_life(subject: Subject, case: Case) -> None:
+    """Through a random life (chunks, new batches, new weights, copies, training, a second layer beside it) every result
+    is the oracle's, and none changes afterwards.
+    """
+    subject.verify(case)
