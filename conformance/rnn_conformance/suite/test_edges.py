@@ -49,10 +49,10 @@ def test_one_step(subject: Subject, case: Case) -> None:
     EQUATIONS,
     needs=("values.stack",),
     values=("uniform", "constant", "onehot"),
-    share=0.5,
+    share=0.3,
     num_layers=(1, 2),
     hidden_size=SMALL,
-    seq_len=(40, 50, 63, 64, 65, 100, 127, 128, 129, 200, 257),
+    seq_len=(40, 50, 63, 64, 65, 100, 129, 200, 257),
     batch_size=(1, 2, 3),
 )
 def test_long(subject: Subject, case: Case) -> None:

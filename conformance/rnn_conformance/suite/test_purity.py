@@ -118,16 +118,16 @@ def test_threads(subject: Subject, case: Case) -> None:
     """Calls from several threads at once, on one layer, do not disturb each other."""
     inputs = case.inputs()
     layer = subject.layer(case.config, inputs.parameters)
-    calls = [replace(replace(case, seed=case.seed + k).inputs(), parameters=inputs.parameters) for k in range(4)]
+    calls = [replace(replace(case, seed=case.seed + k).inputs(), parameters=inputs.parameters) for k in range(2)]
     truths = [subject.truth(case.config, call) for call in calls]
 
     def several(call: Inputs) -> list[Result]:
         return [layer.of_case(case, call) for _ in range(3)]
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for results, truth in zip(pool.map(several, calls), truths, strict=True):
             for result in results:
-                subject.agree(result.arrays, truth.budgets, "in one of four threads, ")
+                subject.agree(result.arrays, truth.budgets, "in one of two threads, ")
 
 
 @check("torch.nn.Module: forward computes results, and sets nothing", needs=("values.stack",), lengths=None)
@@ -161,7 +161,7 @@ def test_copies(subject: Subject, case: Case) -> None:
     subject.agree(copied.of_case(case, inputs).arrays, truth.budgets, "from a deep copy, ")
 
 
-@check(PURE, needs=("purity.calls",), machine=life_of, covering=False, share=0.4)
+@check(PURE, needs=("purity.calls",), machine=life_of, covering=False)
 def test_life(subject: Subject, case: Case) -> None:
     """Through a random life (chunks, new batches, new weights, copies, training, a second layer beside it) every result
     is the oracle's, and none changes afterwards.

@@ -1,0 +1,141 @@
+"""The page of one record: all of it is there, nothing of it is markup, and it is small and soon drawn."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+from rnn_conformance.record import Record
+from rnn_conformance.report.page import page
+from rnn_conformance.report.standing import standing
+
+from .reading import Element, read
+from .records import changed, failing, full, passing, record, result, written
+
+
+@pytest.fixture(scope="module")
+def failed() -> Element:
+    return read(page(failing()))
+
+
+def by_id(root: Element, id: str) -> Element:
+    found = root.all(id=id)
+    assert len(found) == 1, f"{len(found)} elements are called {id}"
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "word"),
+    [
+        (passing(), "conforms"),
+        (failing(), "does not conform"),
+        (changed(passing(), lambda r: r, complete=False), "incomplete"),
+        (record([result(outcome="inconclusive")]), "inconclusive"),
+        (record([result(), result("steps.stepwise", outcome="unexpected_pass")]), "inconclusive"),
+        (record([result(outcome="not_offered")]), "inconclusive"),
+        (record([], complete=False), "incomplete"),
+        (record([]), "inconclusive"),
+    ],
+)
+def test_verdict(drawn: Record, word: str) -> None:
+    assert standing(drawn).word == word
+    (verdict,) = read(page(drawn)).of_class("verdict")
+    assert word in verdict.all("strong")[0].text
+
+
+def test_every_finding_is_whole_and_anchored(failed: Element) -> None:
+    for unit in failing().findings:
+        if unit.finding is None:
+            place = by_id(failed, "-".join((unit.id, unit.cell, unit.dtype, unit.device)))
+            assert unit.reason in place.text
+            continue
+        place = by_id(failed, unit.finding.id)
+        for text in (unit.finding.message, unit.finding.case):
+            assert text in place.text
+        assert json.loads(place.all("pre")[-1].text) == unit.finding.fields
+        assert f"#{unit.finding.id}" in [a.attributes["href"] for a in place.all("a")]
+
+
+def test_findings_of_one_check_are_one_article_with_one_script(failed: Element) -> None:
+    articles = failed.of_class("finding")
+    assert [a.all("h3")[0].text.split()[-1] for a in articles] == ["values.cell", "steps.stepwise"]
+    assert articles[0].text.count("import numpy as np") == 1
+    assert len(articles[0].of_class("others")[0].all("li")) == 3
+
+
+def test_links_lead_somewhere_and_names_are_unique(failed: Element) -> None:
+    names = [e.attributes["id"] for e in failed.all() if "id" in e.attributes]
+    assert max(Counter(names).values()) == 1
+    targets = {a.attributes["href"] for a in failed.all("a")}
+    assert targets <= {f"#{name}" for name in names}
+
+
+def test_the_matrices_hold_every_unit(failed: Element) -> None:
+    drawn = failing()
+    slots = [td for td in failed.of_class("checks")[0].all("td") if td.children]
+    assert len(slots) == len(drawn.checks)
+    outcomes = Counter(td.children[0].classes[1] for td in slots)
+    assert outcomes == drawn.counts
+    assert all(td.children[0].all("i")[0].text for td in slots), "colour is not the only sign"
+    glance = failed.of_class("matrix")[0]
+    assert len([td for td in glance.all("td") if td.children]) == 4 * 16
+
+
+def test_failed_and_blocked_units_lead_to_their_findings(failed: Element) -> None:
+    links = list(failed.of_class("checks")[0].all("a"))
+    assert Counter(a.classes[1] for a in links) == {"failed": 4, "blocked": 8, "crashed": 1}
+
+
+def test_what_is_blocked_and_what_is_not_offered_is_told(failed: Element) -> None:
+    blocked = by_id(failed, "blocked")
+    assert "8 units of 2 checks blocked by values.cell" in " ".join(blocked.all("summary")[0].text.split())
+    gaps = by_id(failed, "gaps").text
+    assert "relu is not offered" in gaps
+    assert "rnn_tanh × float64, float32, bfloat16, float16" in gaps
+
+
+def test_bits_distances_and_work_are_told(failed: Element) -> None:
+    text = by_id(failed, "glance").text
+    assert "< 0 ↓" in text
+    plots = by_id(failed, "distances").all("svg", role="img")
+    assert len(plots) == 3
+    assert "float64 ∞, float32 4.9e6" in plots[0].attributes["aria-label"]
+    compared = [r for r in failing().checks if r.values]
+    assert sum(len(plot.all("title")) for plot in plots) == len(compared)
+    rows = by_id(failed, "work").of_class("effort")[0].all("tr")
+    assert len(rows) == 1 + 5 + 4 + 1
+    assert len(by_id(failed, "work").of_class("units")[0].all("tr")) == 1 + len(failing().checks)
+
+
+def test_policy_environment_and_versions_are_told(failed: Element) -> None:
+    text = by_id(failed, "run").text
+    for told in ("empty sequence", "refused", "python", "3.11.7", "0.1.0", "2.13.0", "2026-11-24T14:05:56+00:00"):
+        assert told in text
+
+
+@pytest.mark.parametrize("drawn", [passing(), failing(), record([])], ids=["passing", "failing", "empty"])
+def test_one_file_that_fetches_nothing(drawn: Record) -> None:
+    html = page(drawn)
+    assert html.startswith("<!DOCTYPE html>")
+    root = read(html)
+    assert not root.all("img")
+    assert [link.attributes["href"] for link in root.all("link")] == ["data:,"]
+    assert all("src" not in e.attributes for e in root.all())
+    policy = root.all("meta")[3].attributes["content"]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_two_records_with_equal_text_give_equal_pages() -> None:
+    assert page(failing()) == page(failing())
+
+
+@pytest.mark.parametrize("outcome", ["passed", "failed", "blocked", "not_offered"])
+def test_a_full_record_is_drawn_in_two_seconds_and_two_megabytes(outcome: str) -> None:
+    drawn = full(64, outcome)
+    written(drawn)
+    start = time.process_time()
+    html = page(drawn)
+    assert time.process_time() - start < 2
+    assert len(html.encode()) < 2_000_000
