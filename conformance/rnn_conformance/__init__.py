@@ -12,7 +12,7 @@ __all__ = ["Arithmetic", "Backend", "Case", "Layer", "LayerConfig", "Policy", "a
 
 
 def check_backend(*arguments: Any, **options: Any) -> Any:
-    """Try a backend in this process: `api.check_backend`, which brings Hypothesis and pytest along when it is called."""
+    """Try a backend in this process: `api.check_backend`, which imports Hypothesis when it is called."""
     from rnn_conformance import api
 
     return api.check_backend(*arguments, **options)

@@ -284,7 +284,7 @@ class GRU(Kernel, nn.GRU):
 
     def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
         (h,) = state
-        r, z, n = self.gates(gx, self.project_state(h, lane), h, lane)
+        _, z, n = self.gates(gx, self.project_state(h, lane), h, lane)
         return (self.mix(z, n, h),)
 
     def gates(self, gx: Tensor, gh: Tensor, h: Tensor, lane: Lane) -> tuple[Tensor, Tensor, Tensor]:
