@@ -99,7 +99,7 @@ class OutputBiasForAllGates(LSTM):
         return self.matmul(x, lane.w_ih) + torch.cat((o, o, g, o))
 
 
-@fault("values.cell", "more than a few steps or large cells")
+@fault("values.cell", "more than a few steps or large cells", steps=20, scale=3.0)
 class CellsClippedAtThree(LSTM):
     """The cell state is clipped at plus and minus 3."""
 
@@ -107,7 +107,7 @@ class CellsClippedAtThree(LSTM):
         return super().combine(i, f, g, c).clamp(-3, 3)
 
 
-@fault("edges.long", "cell states beyond 10")
+@fault("edges.long", "cell states beyond 10", steps=60, hidden_size=40, scale=2.0, values=1.0)
 class CellsClippedAtTen(LSTM):
     """The cell state is clipped at plus and minus 10."""
 
@@ -170,7 +170,7 @@ class RecurrentBiasOutsideReset(GRU):
         return r, self.sigmoid(xz + hz), self.tanh(xn + r * (hn - b) + b)
 
 
-@fault("values.cell", "nonlinearity relu")
+@fault("values.cell", "nonlinearity relu", nonlinearity="relu")
 class ReluComputedAsTanh(RNN):
     """The nonlinearity is ignored."""
 
@@ -178,7 +178,7 @@ class ReluComputedAsTanh(RNN):
         return torch.tanh(x)
 
 
-@fault("values.cell", "nonlinearity relu")
+@fault("values.cell", "nonlinearity relu", nonlinearity="relu")
 class ReluLeaks(RNN):
     """relu lets a hundredth of negative numbers through."""
 
@@ -186,7 +186,7 @@ class ReluLeaks(RNN):
         return torch.where(x > 0, x, x * 0.01)
 
 
-@fault("values.cell", "nonlinearity relu, activations beyond 6")
+@fault("values.cell", "nonlinearity relu, activations beyond 6", nonlinearity="relu", scale=4.0)
 class ReluCappedAtSix(RNN):
     """relu is capped at 6."""
 

@@ -12,7 +12,7 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("structure.batch_first", "batch_first, steps equal to batch", source="pytorch/pytorch#80597", cells="lstm")
+@fault("structure.batch_first", "batch_first, steps equal to batch", source="pytorch/pytorch#80597", cells="lstm", batch_first=True, batch=6)
 class SquareInputNotTransposed(Kernel):
     """With batch_first, an input of as many steps as rows is not transposed back on output."""
 
@@ -22,7 +22,7 @@ class SquareInputNotTransposed(Kernel):
         return (output if square and self.batch_first else result), state
 
 
-@fault("structure.batch_first", "batch_first, lanes equal to batch", cells="gru")
+@fault("structure.batch_first", "batch_first, lanes equal to batch", cells="gru", batch_first=True, bidirectional=True, batch=2, hx=True)
 class BatchFirstTransposesStates(Kernel):
     """With batch_first, a state of as many lanes as rows is transposed."""
 
@@ -47,7 +47,7 @@ class FutureLeaks(Kernel):
         return super().project_input(x + 1e-4 * torch.cat((x[1:], torch.zeros_like(x[:1]))), lane)
 
 
-@fault("values.cell", "more than one row", cells="lstm")
+@fault("values.cell", "more than one row", cells="lstm", hx=True)
 class StateOfFirstRowForAll(Kernel):
     """Every row starts from the first row's state."""
 
@@ -56,7 +56,7 @@ class StateOfFirstRowForAll(Kernel):
         return tuple(part[:1].expand_as(part) for part in picked)
 
 
-@fault("values.cell", "more than 4 rows", cells="gru")
+@fault("values.cell", "more than 4 rows", cells="gru", batch=6)
 class FifthRowWrong(Kernel):
     """Rows beyond the fourth are computed from the fourth's input."""
 
@@ -85,7 +85,7 @@ class LastStepSkipped(Kernel):
         return output, final
 
 
-@fault("structure.unbatched", "unbatched input, more than one layer or bidirectional", cells="gru")
+@fault("structure.unbatched", "unbatched input, more than one layer or bidirectional", cells="gru", unbatched=True, num_layers=2)
 class UnbatchedStateReversed(Kernel):
     """For input without a batch axis the lanes of h_n come in reverse order."""
 
@@ -93,7 +93,7 @@ class UnbatchedStateReversed(Kernel):
         return super().leave(output, final if call.batched else tuple(p.flip(0) for p in final), call)
 
 
-@fault("values.cell", "batch equal to hidden_size, more than 1", cells="rnn")
+@fault("values.cell", "batch equal to hidden_size, more than 1", cells="rnn", batch=5, hx=True)
 class SquareStateTransposed(Kernel):
     """A state of as many rows as units is transposed."""
 
@@ -101,7 +101,7 @@ class SquareStateTransposed(Kernel):
         return tuple(p.mT if p.shape[0] == p.shape[1] else p for p in super().pick_state(state, layer, direction))
 
 
-@fault("edges.long", "more than 32 steps", cells="lstm")
+@fault("edges.long", "more than 32 steps", cells="lstm", steps=40)
 class DecayAfterThirtyTwoSteps(Kernel):
     """After step 32 the state decays by a thousandth at each step."""
 
@@ -109,7 +109,7 @@ class DecayAfterThirtyTwoSteps(Kernel):
         return (new[0] * 0.999, *new[1:]) if taken >= 32 else new
 
 
-@fault("edges.long", "more than 16 steps", cells="gru")
+@fault("edges.long", "more than 16 steps", cells="gru", steps=20)
 class StateResetAfterSixteenSteps(Kernel):
     """At step 16 the state starts again from zeros."""
 
@@ -117,7 +117,7 @@ class StateResetAfterSixteenSteps(Kernel):
         return tuple(torch.zeros_like(part) for part in new) if taken == 16 else new
 
 
-@fault("steps.stepwise", "a single step and a state", cells="rnn")
+@fault("steps.stepwise", "a single step and a state", cells="rnn", steps=1, hx=True)
 class SingleStepForgetsState(Kernel):
     """A sequence of one step starts from zeros."""
 
@@ -127,7 +127,7 @@ class SingleStepForgetsState(Kernel):
         return super().scan(x, state, lane, call)
 
 
-@fault("edges.long", "more than 64 steps", cells="lstm")
+@fault("edges.long", "more than 64 steps", cells="lstm", steps=70)
 class StepsBeyondSixtyFourInPairs(Kernel):
     """Beyond step 64 pairs of steps are taken in the wrong order."""
 

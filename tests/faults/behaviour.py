@@ -12,7 +12,7 @@ from .base import Around
 from .zoo import fault
 
 
-@fault("shapes.result", "every config", cells="lstm", probe="form")
+@fault("shapes.result", "every config", cells="lstm")
 class GivesNone(Around):
     """Forward ends without a return."""
 
@@ -20,7 +20,7 @@ class GivesNone(Around):
         return None
 
 
-@fault("shapes.result", "every config", cells="gru", probe="form")
+@fault("shapes.result", "every config", cells="gru")
 class GivesOutputAlone(Around):
     """The final state is not returned."""
 
@@ -28,7 +28,7 @@ class GivesOutputAlone(Around):
         return output
 
 
-@fault("shapes.result", "every config", cells="lstm", probe="form")
+@fault("shapes.result", "every config", cells="lstm")
 class GivesThreeResults(Around):
     """h_n and c_n are returned side by side, not as one state."""
 
@@ -36,7 +36,7 @@ class GivesThreeResults(Around):
         return output, *state
 
 
-@fault("shapes.result", "every config", cells="lstm", probe="form")
+@fault("shapes.result", "every config", cells="lstm")
 class StateInAList(Around):
     """The state is a list."""
 
@@ -44,7 +44,7 @@ class StateInAList(Around):
         return output, list(state)
 
 
-@fault("shapes.result", "every config", cells="rnn", probe="form")
+@fault("shapes.result", "every config", cells="rnn")
 class GivesNumpyArrays(Around):
     """h_n is a NumPy array."""
 
@@ -52,7 +52,7 @@ class GivesNumpyArrays(Around):
         return output, state.detach().float().numpy()
 
 
-@fault("shapes.result", "an odd hidden_size", cells="gru", probe="form")
+@fault("shapes.result", "an odd hidden_size", cells="gru", hidden_size=5)
 class RefusesOddSizes(Around):
     """An odd hidden_size raises IndexError."""
 
@@ -62,7 +62,7 @@ class RefusesOddSizes(Around):
         return input, hx
 
 
-@fault("shapes.result", "unbatched input", cells="rnn", probe="form", unbatched=True)
+@fault("shapes.result", "unbatched input", cells="rnn", unbatched=True)
 class UnbatchedGivesBatch(Around):
     """Input without a batch axis gives results with one."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Around, Kernel, Lane, each, on_data
+from .base import Around, Kernel, each, on_data
 from .zoo import fault
 
 HALF = (torch.bfloat16, torch.float16)
@@ -45,12 +45,12 @@ class Float16GivesBfloat16(Around):
         return on_data(lambda y: y.bfloat16() if y.dtype == torch.float16 else y, output), state
 
 
-@fault("values.cell", "float16", cells="lstm", dtypes=("float16",))
+@fault("values.cell", "float16", cells="lstm", dtypes=("float16",), scale=3.0, steps=30)
 class Float16InBfloat16(Kernel):
     """Products of a float16 layer are computed in bfloat16."""
 
-    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
-        product = super().project_state(h, lane)
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        product = super().matmul(x, w)
         return product.bfloat16().half() if product.dtype == torch.float16 else product
 
 

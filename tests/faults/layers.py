@@ -12,7 +12,7 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("values.stack", "three layers")
+@fault("values.stack", "three layers", num_layers=3)
 class ThirdLayerNeverRun(Kernel):
     """The third layer gives what the second gave."""
 
@@ -24,9 +24,9 @@ class ThirdLayerNeverRun(Kernel):
         return part, tuple(state)
 
 
-@fault("values.stack", "more than one layer", cells="rnn")
+@fault("values.stack", "more than one layer", cells="rnn", num_layers=3)
 class UpperLayersShareWeights(Kernel):
-    """Every layer above the second uses the second's weights, and the second the first's where the shapes agree."""
+    """Each layer uses the weights of the layer below, where the shapes agree."""
 
     def lane(self, layer: int, direction: int) -> Lane:
         own = super().lane(layer, direction)
@@ -34,7 +34,7 @@ class UpperLayersShareWeights(Kernel):
         return replace(lower, layer=layer) if lower.w_ih.shape == own.w_ih.shape else own
 
 
-@fault("structure.directions", "bidirectional")
+@fault("structure.directions", "bidirectional", bidirectional=True)
 class DirectionsSwapped(Kernel):
     """The directions are joined in the other order."""
 
@@ -42,7 +42,7 @@ class DirectionsSwapped(Kernel):
         return super().join(outputs[::-1])
 
 
-@fault("structure.directions", "bidirectional, more than one step", cells="lstm")
+@fault("structure.directions", "bidirectional, more than one step", cells="lstm", bidirectional=True)
 class ReverseNotFlippedBack(Kernel):
     """The reverse direction's output stays in the order in which it was computed."""
 
@@ -51,7 +51,7 @@ class ReverseNotFlippedBack(Kernel):
         return (output.flip(0) if lane.reverse and not call.uneven else output), final
 
 
-@fault("structure.directions", "bidirectional, more than one step", cells="gru")
+@fault("structure.directions", "bidirectional, more than one step", cells="gru", bidirectional=True)
 class ReverseRunsForward(Kernel):
     """The reverse direction reads the sequence forward."""
 
@@ -59,9 +59,9 @@ class ReverseRunsForward(Kernel):
         return range(call.steps) if not call.uneven else super().order(lane, call)
 
 
-@fault("structure.directions", "bidirectional", cells="rnn")
-class DirectionsSummed(Kernel):
-    """The reverse half of the output holds the mean of both directions."""
+@fault("structure.directions", "bidirectional", cells="rnn", bidirectional=True)
+class DirectionsAveraged(Kernel):
+    """The reverse half of the output is the mean of both directions."""
 
     def join(self, outputs: Sequence[Tensor]) -> Tensor:
         if len(outputs) == 1:
@@ -69,8 +69,8 @@ class DirectionsSummed(Kernel):
         return torch.cat((outputs[0], (outputs[0] + outputs[1]) / 2), -1)
 
 
-@fault("structure.directions", "bidirectional", cells="lstm")
-class ReverseWeightsIgnored(Kernel):
+@fault("structure.directions", "bidirectional", cells="lstm", bidirectional=True)
+class ReverseRecurrentWeightsIgnored(Kernel):
     """The reverse direction uses the forward direction's recurrent weights."""
 
     def lane(self, layer: int, direction: int) -> Lane:
@@ -78,7 +78,7 @@ class ReverseWeightsIgnored(Kernel):
         return replace(lane, w_hh=super().lane(layer, 0).w_hh)
 
 
-@fault("values.stack", "bidirectional, more than one layer", cells="gru")
+@fault("values.stack", "bidirectional, more than one layer", cells="gru", bidirectional=True, num_layers=2)
 class UpperLayersSeeForwardOnly(Kernel):
     """Upper layers are given zeros for the reverse direction of the layer below."""
 
@@ -90,7 +90,7 @@ class UpperLayersSeeForwardOnly(Kernel):
         return torch.cat((x[..., :half], torch.zeros_like(x[..., half:])), -1)
 
 
-@fault("values.stack", "three layers, bidirectional", cells="rnn")
+@fault("values.stack", "three layers, bidirectional", cells="rnn", bidirectional=True, num_layers=3)
 class ThirdLayerDirectionsSwapped(Kernel):
     """The third layer is given the directions of the second in the other order."""
 
@@ -102,9 +102,9 @@ class ThirdLayerDirectionsSwapped(Kernel):
         return x
 
 
-@fault("values.stack", "more than one layer", cells="lstm")
+@fault("values.stack", "more than one layer", cells="lstm", num_layers=2)
 class ResidualConnection(Kernel):
-    """Each layer above the second adds its input to its output."""
+    """Each layer above the first adds its input to its output, where the shapes agree."""
 
     def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
         output, final = super().scan(x, state, lane, call)

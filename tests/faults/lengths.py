@@ -12,7 +12,7 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("lengths.alone", "uneven lengths", cells="gru")
+@fault("lengths.alone", "uneven lengths", cells="gru", lengths=(6, 2, 4))
 class FinalStateFromLastPaddedStep(Kernel):
     """h_n is the output of the last step of the padded batch: zeros for shorter rows."""
 
@@ -21,7 +21,7 @@ class FinalStateFromLastPaddedStep(Kernel):
         return output, ((output[-1], *final[1:]) if call.uneven and not lane.reverse else final)
 
 
-@fault("lengths.alone", "uneven lengths")
+@fault("lengths.alone", "uneven lengths", lengths=(6, 2, 4))
 class PaddingRead(Kernel):
     """Shorter rows go on through the padding."""
 
@@ -29,7 +29,7 @@ class PaddingRead(Kernel):
         return super().scan(x, state, lane, Call([call.sizes[0]] * call.steps, call.batched, call.packed))
 
 
-@fault("lengths.alone", "uneven lengths, bidirectional", source="pytorch/pytorch#1811", cells="rnn")
+@fault("lengths.alone", "uneven lengths, bidirectional", source="pytorch/pytorch#1811", cells="rnn", bidirectional=True, lengths=(6, 2, 4))
 class ReverseStartsInPadding(Kernel):
     """The reverse direction of shorter rows starts at the padded end."""
 
@@ -42,7 +42,7 @@ class ReverseStartsInPadding(Kernel):
         return output * running, final
 
 
-@fault("lengths.order", "lengths that are not in descending order", cells="lstm")
+@fault("lengths.order", "lengths that are not in descending order", cells="lstm", lengths=(2, 6, 4))
 class FinalStatesNotUnsorted(Kernel):
     """The final states stay in the order of the sorted lengths."""
 
@@ -50,7 +50,7 @@ class FinalStatesNotUnsorted(Kernel):
         return state
 
 
-@fault("lengths.order", "lengths that are not in descending order, a state", cells="gru")
+@fault("lengths.order", "lengths that are not in descending order, a state", cells="gru", lengths=(2, 6, 4), hx=True)
 class InitialStatesNotSorted(Kernel):
     """The initial states are not brought into the order of the sorted lengths."""
 
@@ -58,7 +58,7 @@ class InitialStatesNotSorted(Kernel):
         return state
 
 
-@fault("lengths.order", "lengths whose order is not its own inverse", cells="rnn")
+@fault("lengths.order", "lengths whose order is not its own inverse", cells="rnn", lengths=(2, 6, 4))
 class UnsortedTwiceSorted(Kernel):
     """The final states are sorted once more, not back."""
 
@@ -67,7 +67,7 @@ class UnsortedTwiceSorted(Kernel):
         return state if order is None else tuple(part.index_select(1, order) for part in state)
 
 
-@fault("lengths.alone", "uneven lengths", cells="lstm")
+@fault("lengths.alone", "uneven lengths", cells="lstm", lengths=(6, 2, 4))
 class LengthsOffByOne(Kernel):
     """Shorter rows take one step too many."""
 
@@ -76,7 +76,7 @@ class LengthsOffByOne(Kernel):
         return super().scan(x, state, lane, Call(sizes, call.batched, call.packed))
 
 
-@fault("lengths.alone", "lengths", source="pytorch/pytorch#3662", cells="gru")
+@fault("lengths.alone", "lengths", source="pytorch/pytorch#3662", cells="gru", lengths=(2, 6, 4))
 class PackedOutputSorted(Kernel):
     """The packed output claims to be sorted already."""
 
@@ -87,7 +87,7 @@ class PackedOutputSorted(Kernel):
         return result, state
 
 
-@fault("lengths.full", "lengths that are all equal", cells="rnn")
+@fault("lengths.full", "lengths that are all equal", cells="rnn", lengths=(6, 6, 6))
 class EqualLengthsReversed(Kernel):
     """With equal lengths the forward direction runs backward."""
 
@@ -96,7 +96,7 @@ class EqualLengthsReversed(Kernel):
         return steps[::-1] if call.packed is not None and not call.uneven else steps
 
 
-@fault("lengths.alone", "lengths, packed input", cells="lstm")
+@fault("lengths.alone", "lengths, packed input", cells="lstm", lengths=(6, 2, 4))
 class PackedInGivesTensorOut(Kernel):
     """Packed input gives a padded tensor."""
 

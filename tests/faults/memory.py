@@ -261,7 +261,7 @@ class CopySharesWeights(Around):
         return twin
 
 
-@fault("purity.repeat", "every config", cells="lstm", probe="calls")
+@fault("purity.repeat", "every config", cells="lstm", probe="repeated")
 class DriftsFromCallToCall(LSTM):
     """Every call adds one unit in the last place to the output."""
 

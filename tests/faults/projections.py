@@ -10,21 +10,18 @@ from .base import LSTM, Lane, State
 from .zoo import fault
 
 
-@fault("values.stack", "a projection")
-class ProjectionNotRecurrent(LSTM):
-    """The first proj_size units of the unprojected output are what recurs."""
+@fault("values.stack", "a projection", proj_size=2)
+class ProjectionSkippedOnce(LSTM):
+    """At the second step the first proj_size units are taken where the projection was due."""
 
     def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
-        new = super().step(t, gx, state, lane)
-        return (self.emit_only(gx, state, lane)[..., : self.proj_size], new[1]) if self.proj_size and t == 1 else new
-
-    def emit_only(self, gx: Tensor, state: State, lane: Lane) -> Tensor:
-        h, c = state
-        i, f, g, o = self.gates(gx, self.project_state(h, lane))
-        return self.emit(o, self.combine(i, f, g, c))
+        if not self.proj_size or t != 1:
+            return super().step(t, gx, state, lane)
+        h, c = super().step(t, gx, state, replace(lane, w_hr=None))
+        return h[..., : self.proj_size], c
 
 
-@fault("values.stack", "a projection, twice as many units as projected ones")
+@fault("values.stack", "a projection, twice as many units as projected ones", proj_size=2, hidden_size=4)
 class ProjectionFolded(LSTM):
     """A projection to half the units adds the halves up."""
 
@@ -34,7 +31,7 @@ class ProjectionFolded(LSTM):
         return h[..., : self.proj_size] + h[..., self.proj_size :]
 
 
-@fault("values.stack", "a projection, bidirectional")
+@fault("values.stack", "a projection, bidirectional", proj_size=2, bidirectional=True)
 class ReverseProjectionIgnored(LSTM):
     """The reverse direction uses the forward direction's projection."""
 
@@ -43,7 +40,7 @@ class ReverseProjectionIgnored(LSTM):
         return replace(lane, w_hr=super().lane(layer, 0).w_hr)
 
 
-@fault("values.stack", "a projection")
+@fault("values.stack", "a projection", proj_size=2)
 class ProjectionAfterTanh(LSTM):
     """The projected output goes through tanh."""
 

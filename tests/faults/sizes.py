@@ -14,7 +14,7 @@ def tail_lost(h: Tensor, columns: int = 1) -> Tensor:
     return torch.cat((h[..., :-columns], torch.zeros_like(h[..., -columns:])), -1)
 
 
-@fault("edges.sizes", "hidden_size mod 8 is 1, above 1", cells="gru")
+@fault("edges.sizes", "hidden_size mod 8 is 1, above 1", cells="gru", hidden_size=9)
 class TailOfOneLost(Kernel):
     """The last unit is not read by the recurrent product when hidden_size is 1 more than a multiple of 8."""
 
@@ -22,7 +22,7 @@ class TailOfOneLost(Kernel):
         return super().project_state(tail_lost(h) if h.shape[-1] % 8 == 1 and h.shape[-1] > 1 else h, lane)
 
 
-@fault("edges.sizes", "input_size not a multiple of 4, above 4", cells="rnn")
+@fault("edges.sizes", "input_size not a multiple of 4, above 4", cells="rnn", input_size=6)
 class InputTailLost(Kernel):
     """Columns of the input beyond a multiple of 4 are not read."""
 
@@ -31,7 +31,7 @@ class InputTailLost(Kernel):
         return super().project_input(tail_lost(x, rest) if rest and x.shape[-1] > 4 else x, lane)
 
 
-@fault("values.cell", "input_size equal to hidden_size, above 1", cells="lstm")
+@fault("values.cell", "input_size equal to hidden_size, above 1", cells="lstm", input_size=5)
 class SquareInputWeightsTransposed(Kernel):
     """Input weights are transposed when input_size equals hidden_size."""
 
@@ -43,7 +43,7 @@ class SquareInputWeightsTransposed(Kernel):
         return product if lane.b_ih is None else product + lane.b_ih
 
 
-@fault("edges.sizes", "hidden_size is 32", cells="gru")
+@fault("edges.sizes", "hidden_size is 32", cells="gru", hidden_size=32)
 class WrongAtThirtyTwo(Kernel):
     """At hidden_size 32 the first two units are swapped in the recurrent product."""
 
@@ -53,7 +53,7 @@ class WrongAtThirtyTwo(Kernel):
         return super().project_state(h, lane)
 
 
-@fault("edges.sizes", "hidden_size above 64")
+@fault("edges.sizes", "hidden_size above 64", hidden_size=70)
 class UnitsBeyondSixtyFourLost(Kernel):
     """Units beyond the 64th are not read by the recurrent product."""
 
@@ -61,7 +61,7 @@ class UnitsBeyondSixtyFourLost(Kernel):
         return super().project_state(tail_lost(h, h.shape[-1] - 64) if h.shape[-1] > 64 else h, lane)
 
 
-@fault("edges.sizes", "hidden_size is 128 or more", cells="rnn")
+@fault("edges.sizes", "hidden_size is 128 or more", cells="rnn", hidden_size=130)
 class TileOverlap(Kernel):
     """From 128 units on, the last column of the first tile is counted twice."""
 
@@ -72,7 +72,7 @@ class TileOverlap(Kernel):
         return product
 
 
-@fault("edges.sizes", "batch above 16", cells="lstm")
+@fault("edges.sizes", "batch above 16", cells="lstm", batch=20)
 class RowsBeyondSixteenStale(Kernel):
     """Rows beyond the 16th keep their state for one step too long."""
 
@@ -82,7 +82,7 @@ class RowsBeyondSixteenStale(Kernel):
         return tuple(torch.cat((part[:16], torch.zeros_like(part[16:]))) for part in new)
 
 
-@fault("values.stack", "input_size is directions times hidden_size, more than one layer", cells="gru")
+@fault("values.stack", "input_size is directions times hidden_size, more than one layer", cells="gru", input_size=5, num_layers=2)
 class SecondLayerReadsInput(Kernel):
     """When the sizes agree, the second layer is given the stack's input."""
 
@@ -94,7 +94,7 @@ class SecondLayerReadsInput(Kernel):
         return self.raw if layer == 0 and self.raw.shape == x.shape else super().drop(x, layer)
 
 
-@fault("values.cell", "hidden_size of 1", cells="rnn")
+@fault("values.cell", "hidden_size of 1", cells="rnn", hidden_size=1, hx=True)
 class SingleUnitBroadcast(Kernel):
     """A single unit starts every row from the mean of all rows."""
 
@@ -105,7 +105,7 @@ class SingleUnitBroadcast(Kernel):
         return tuple(part.mean(0, keepdim=True).expand_as(part) for part in picked)
 
 
-@fault("values.cell", "steps equal to batch, more than 1", cells="lstm")
+@fault("values.cell", "steps equal to batch, more than 1", cells="lstm", batch=6)
 class StepsAndRowsConfused(Kernel):
     """When there are as many steps as rows, the input is transposed."""
 
@@ -114,7 +114,7 @@ class StepsAndRowsConfused(Kernel):
         return product.transpose(0, 1) if lane.layer == 0 and x.shape[0] == x.shape[1] else product
 
 
-@fault("edges.empty_batch", "an empty batch", cells="gru")
+@fault("edges.empty_batch", "an empty batch", cells="gru", batch=0)
 class EmptyBatchBecomesOne(Kernel):
     """An empty batch is answered with one row of zeros."""
 

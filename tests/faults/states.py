@@ -11,7 +11,7 @@ from .base import LSTM, Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("values.stack", "a state, bidirectional", cells="gru")
+@fault("values.stack", "a state, bidirectional", cells="gru", bidirectional=True, hx=True)
 class ReverseStateIgnored(Kernel):
     """The reverse direction starts from zeros."""
 
@@ -20,7 +20,7 @@ class ReverseStateIgnored(Kernel):
         return tuple(torch.zeros_like(part) for part in picked) if direction else picked
 
 
-@fault("values.cell", "a state")
+@fault("values.cell", "a state", hx=True)
 class StateIgnored(Kernel):
     """Every layer starts from zeros."""
 
@@ -28,7 +28,7 @@ class StateIgnored(Kernel):
         return tuple(torch.zeros_like(part) for part in super().pick_state(state, layer, direction))
 
 
-@fault("values.cell", "a state", source="onnx/onnx-tensorflow#408")
+@fault("values.cell", "a state", source="onnx/onnx-tensorflow#408", hx=True)
 class CellStateIgnored(LSTM):
     """c_0 is taken as zero."""
 
@@ -37,7 +37,7 @@ class CellStateIgnored(LSTM):
         return h, torch.zeros_like(c)
 
 
-@fault("values.stack", "a state, more than one layer", cells="rnn")
+@fault("values.stack", "a state, more than one layer", cells="rnn", hx=True, num_layers=2)
 class FirstStateForAllLayers(Kernel):
     """Every layer starts from the first layer's state."""
 
@@ -45,7 +45,7 @@ class FirstStateForAllLayers(Kernel):
         return super().pick_state(state, 0, direction)
 
 
-@fault("values.stack", "a state, bidirectional, more than one layer", cells="lstm")
+@fault("values.stack", "a state, bidirectional, more than one layer", cells="lstm", bidirectional=True, num_layers=2, hx=True)
 class StatesOrderedByDirection(Kernel):
     """The states are taken as all forward lanes and then all reverse ones."""
 
@@ -53,7 +53,7 @@ class StatesOrderedByDirection(Kernel):
         return tuple(part[direction * self.num_layers + layer] for part in state)
 
 
-@fault("values.stack", "bidirectional, more than one layer", cells="gru")
+@fault("values.stack", "bidirectional, more than one layer", cells="gru", bidirectional=True, num_layers=2)
 class FinalStatesOrderedByDirection(Kernel):
     """The final states come as all forward lanes and then all reverse ones."""
 
@@ -71,14 +71,14 @@ class HiddenAndCellSwapped(LSTM):
 
 
 @fault("values.default_state", "no state")
-class DefaultStateOfOnes(Kernel):
+class DefaultStateOfTenths(Kernel):
     """A state that is left out is taken as a tenth, not zero."""
 
     def default_state(self, x: Tensor) -> State:
         return tuple(part + 0.1 for part in super().default_state(x))
 
 
-@fault("purity.calls", "no state, a second call", source="keras-team/keras#9031", cells="rnn")
+@fault("purity.calls", "no state, a second call", source="keras-team/keras#9031", cells="rnn", probe="calls")
 class DefaultStateCarriedOver(Kernel):
     """A state that is left out is that of the call before, where it fits."""
 
@@ -93,7 +93,7 @@ class DefaultStateCarriedOver(Kernel):
         return state
 
 
-@fault("structure.directions", "bidirectional, more than one step", source="yalesong/pvse#13", cells="lstm")
+@fault("structure.directions", "bidirectional, more than one step", source="yalesong/pvse#13", cells="lstm", bidirectional=True)
 class ReverseFinalStateFromLastStep(Kernel):
     """The reverse direction's h_n is its output at the last step, not at the first."""
 
@@ -113,7 +113,7 @@ class FinalStateOneStepEarly(Kernel):
         return output, final
 
 
-@fault("values.stack", "more than one layer", cells="rnn")
+@fault("values.stack", "more than one layer", cells="rnn", num_layers=2)
 class TopStateForAllLayers(Kernel):
     """The final state of every layer is that of the last."""
 
