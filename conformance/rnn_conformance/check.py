@@ -66,6 +66,11 @@ class Check:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
 
+    @property
+    def module(self) -> str:
+        """The name of the module that has it."""
+        return self.body.__module__
+
 
 CHECKS: dict[str, Check] = {}
 
