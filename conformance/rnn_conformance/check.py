@@ -18,9 +18,10 @@ from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.covering import covering_cases
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
-from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
+from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, Subject
 
 EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
 COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
@@ -159,6 +160,7 @@ class _Run:
         if self.check.offered and (reason := self.subject.backend.supports(case.config)):
             self.refuse(reason)
             return False
+        self.subject.measured.case = case
         try:
             self.check.body(self.subject, case)
         except SaysNothing:
@@ -168,15 +170,20 @@ class _Run:
             self.refuse(str(reason))
             return False
         except Broken as error:
-            self.examples += 1
+            self.count(case)
             if expectation := self.expectation(case):
                 self.expected = self.expected or (case, error, expectation)
                 return True
             self.failure = (case, error)
             raise
-        self.examples += 1
+        self.count(case)
         self.spared = self.spared or self.expectation(case)
         return True
+
+    def count(self, case: Case) -> None:
+        """Count a case that said something."""
+        self.examples += 1
+        self.subject.measured.count(case)
 
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
@@ -278,6 +285,9 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         backend_seconds=round(measured.backend_seconds, 4),
         values=measured.values,
         largest_rho=_finite(measured.largest_rho),
+        spread=trimmed(measured.spread),
+        worst=measured.worst_case,
+        coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
         finding=None if failure is None else finding_of(run.check, *failure),

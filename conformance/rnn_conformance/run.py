@@ -25,6 +25,7 @@ from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check, run_unit
 from rnn_conformance.config import CELLS, DTYPES
 from rnn_conformance.expectations import Expectation, read_expectations
+from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.strategies import Unit
 
@@ -162,6 +163,8 @@ def record_of(
         policy=asdict(backend.policy),
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
+        bins=BINS,
+        axes={axis: list(names) for axis, names in AXES.items()},
         checks=blocked(results),
     )
 
