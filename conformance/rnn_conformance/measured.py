@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnn_conformance.budget import LAMBDA
-from rnn_conformance.case import EXPANDED, LAYOUTS, PROFILES, Case
+from rnn_conformance.case import LAYOUTS, PROFILES, Case
 from rnn_conformance.record import Along, Worst
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "lengths": ("none", "equal", "different", "with 0"),
     "initial state": ("none", "given"),
     "values": PROFILES,
-    "layout": (*LAYOUTS, EXPANDED),
+    "layout": LAYOUTS,
 }
 
 

@@ -27,7 +27,7 @@ Outcome = Literal[
     "timed_out",
     "not_run",
 ]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**50)]  # so that sums of counts are counts too
 Seconds = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=20_000)]
 

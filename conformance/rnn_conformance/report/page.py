@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 
 from rnn_conformance.record import CheckResult, Record
+from rnn_conformance.report.coverage import coverage
+from rnn_conformance.report.distances import distances
 from rnn_conformance.report.findings import blocked, groups, links
 from rnn_conformance.report.grid import Codes, columns, grid, spans
-from rnn_conformance.report.measures import Effort, bits, efforts, plots
+from rnn_conformance.report.measures import Effort, bits, efforts
 from rnn_conformance.report.outcomes import tally
 from rnn_conformance.report.render import render
 from rnn_conformance.report.standing import standing
@@ -38,7 +40,8 @@ def page(record: Record) -> str:
         expected=reasons(record, "expected_failure"),
         not_offered=reasons(record, "not_offered"),
         bits=bits(record, codes.names["cell"]),
-        plots=plots(record),
+        distances=distances(record, codes),
+        coverage=coverage(record),
         efforts=efforts(record),
         total=Effort.of("all", record.checks),
         several_devices=len({result.device for result in record.checks}) > 1,
