@@ -70,7 +70,7 @@ def test_the_matrix_has_a_line_for_each_record_and_leads_to_its_page() -> None:
         "a-b-..-c-cpu/index.html",
     ]
     for row in rows:
-        assert len(row.all("td")) == 1 + 4 + 4
+        assert len(row.all("td")) == 4 + 4
     known = {f"#{e.attributes['id']}" for e in read(page(drawn[1])).all() if "id" in e.attributes}
     inner = [a.attributes["href"].partition("/index.html")[2] for a in rows[1].all("a")]
     assert {target for target in inner if target} <= known

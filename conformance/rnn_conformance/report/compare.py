@@ -109,7 +109,9 @@ def _outcomes(before: dict[Unit, CheckResult], after: dict[Unit, CheckResult]) -
 
 
 def _words(result: CheckResult | None) -> str:
-    return MARKS[result.outcome].words if result else "absent"
+    if result is None:
+        return "absent"
+    return MARKS[result.outcome].words + (f" by {result.reason}" if result.outcome == "blocked" else "")
 
 
 def _tried(result: CheckResult | None) -> bool:
