@@ -19,6 +19,7 @@ from rnn_conformance.case import Case
 from rnn_conformance.covering import covering_cases
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
 
@@ -280,7 +281,7 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         largest_rho=_finite(measured.largest_rho),
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject),
     )
 
 
@@ -297,7 +298,7 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+def finding_of(check: Check, case: Case, error: Broken, subject: Subject) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -309,6 +310,7 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        script=script_of(check, case, error, subject),
     )
 
 
