@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from rnn_conformance.backend import Backend
 from rnn_conformance.record import Record
 from rnn_conformance.report.page import page
-from rnn_conformance.run import Profile, Request, run_here
+from rnn_conformance.request import Profile, Request
+from rnn_conformance.run import run_here
 from rnn_conformance.verdict import finding_lines, verdict
 
 

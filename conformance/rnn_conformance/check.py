@@ -20,6 +20,7 @@ from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, Subject
 
@@ -290,7 +291,7 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject),
     )
 
 
@@ -307,7 +308,7 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+def finding_of(check: Check, case: Case, error: Broken, subject: Subject) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -319,6 +320,7 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        script=script_of(check, case, error, subject),
     )
 
 

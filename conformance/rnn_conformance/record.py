@@ -44,6 +44,7 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     rho: float | None = None
     element: dict[str, int | str] = {}
     script: Text = ""  # a dozen lines that show it again, without pytest or Hypothesis
+    command: Text = ""  # one line that replays it
 
 
 class Along(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

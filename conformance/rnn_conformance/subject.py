@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_conformance.backend import Backend, Layer
+from rnn_conformance.backend import Backend, Layer, WrongUse
 from rnn_conformance.backends import describe
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
@@ -88,7 +88,7 @@ class Subject:
         except Exception as error:
             raise BackendRaised(f"making {config}", error) from error
         if not isinstance(layer, Layer):
-            raise Broken(f"layer() must give a rnn_conformance.Layer, not {type(layer).__name__}")
+            raise WrongUse(f"{type(self.backend).__qualname__}.layer() must give a Layer, not {type(layer).__name__}")
         return DrivenLayer(self, layer, config)
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:

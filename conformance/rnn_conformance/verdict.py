@@ -44,6 +44,7 @@ def finding_lines(result: CheckResult) -> list[str]:
         f"    {found.sentence}",
         f"    {printable(found.message)}",
         f"    smallest case: {printable(found.case)}",
+        *([f"    replay: {printable(found.command)}"] if found.command else []),
     ]
 
 
