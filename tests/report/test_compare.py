@@ -146,6 +146,7 @@ def test_the_renderings_say_the_same() -> None:
         assert "my" in told
     assert text.endswith("REGRESSED\n")
     assert "  2 checks lstm × float64, float32, bfloat16, float16: passed → blocked by values.cell\n" in text
+    assert "  5 checks rnn_relu × float64, float32, bfloat16, float16: passed → not offered\n" in text
     assert "  values.cell lstm × float64, float32, bfloat16, float16: passed → failed\n" in text
     assert "| values.cell | lstm × float64, float32, bfloat16, float16 | passed | failed |" in markdown
     assert "✕ regressed" in html

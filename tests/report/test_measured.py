@@ -112,7 +112,7 @@ def test_a_unit_of_work_counts_all_of_its_examples_and_numbers() -> None:
         load_checks()["values.cell"], Unit("values.cell", "gru", "float32", "cpu", 0), NumPyBackend(), "smoke"
     )
     assert found.examples >= 5
-    assert all(sum(counts) == found.examples for counts in found.coverage)
+    assert [sum(counts) for counts in found.coverage] == [found.examples] * len(AXES)
     assert sum(found.spread) == found.values > 0
     assert found.worst is not None
     assert max(found.worst.along["unit"].rho) == pytest.approx(found.largest_rho, rel=0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -123,6 +124,14 @@ def test_every_check_shows_its_spread_and_its_worst_case(failed: Element) -> Non
     assert len(spread.of_class("beyond")) == 3, "what lies beyond the axis is marked"
     assert "Largest ρ ∞ in lstm · float64" in cards[0].text
     assert cards[0].text.count(WORST.case) == 1
+
+
+def test_bars_lie_on_their_side_of_the_limit(failed: Element) -> None:
+    (card, *_) = failed.of_class("card")
+    (limit,) = {float(path.attributes["d"].split()[0][1:]) for path in card.all("svg")[0].of_class("limit")}
+    for path in card.all("svg")[0].of_class("bar"):
+        places = [float(x) for x in re.findall(r"[MH]([0-9.]+)", path.attributes["d"])]
+        assert min(places) >= limit if "over" in path.classes else max(places) <= limit
 
 
 def test_spreads_of_units_are_added() -> None:
