@@ -1,0 +1,24 @@
+"""What a diagnosis says: the part of a record that names mistakes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Text = Annotated[str, Meta(max_length=2_000)]
+
+
+class Named(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mistake that reproduces the backend's numbers."""
+
+    id: Text
+    sentence: Text
+    rho: Annotated[float, Meta(ge=0)]  # the largest deviation left, in units of its error budget's σ
+
+
+class Diagnosis(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a deviation looks like. Both fields say nothing where nothing can be said."""
+
+    likely: list[Named] = []  # best first; all of them give the same numbers within the error budget
+    location: Text = ""  # where it starts, or why nothing is named
