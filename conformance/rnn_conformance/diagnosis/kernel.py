@@ -70,6 +70,7 @@ class Kernel:
     after: Callable[[str, Array, State, Array, State], tuple[Array, State]] = as_it_is
     keep_to: Callable[[str, Lengths], Lengths] = own
     operations: Operations = field(default_factory=dict)
+    amount: float | None = None  # the number that a mistake was fitted with
     leave: tuple[Callable[[Kernel, Results], Results], ...] = ()  # changes of the results, one after another
 
     @property

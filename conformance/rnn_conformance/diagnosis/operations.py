@@ -51,6 +51,11 @@ def products_as(rounding: Callable[[Array], Array]) -> Operations:
     return {np.matmul: lambda left, right: rounding(np.matmul(left, right))}
 
 
+def computed_as(rounding: Callable[[Array], Array]) -> Operations:
+    """Operations under which each matrix product and its factors are rounded."""
+    return {np.matmul: lambda left, right: rounding(np.matmul(rounding(left), rounding(right)))}
+
+
 def rounded(x: Array, bits: int, how: Callable[[Array], Array] = np.rint) -> Array:
     """`x` with a fraction of so many bits, however large or small it is."""
     plain = x.view(np.ndarray)

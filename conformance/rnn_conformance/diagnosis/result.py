@@ -18,7 +18,8 @@ class Named(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Diagnosis(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a deviation looks like. Both fields say nothing where nothing can be said."""
+    """What a deviation looks like."""
 
-    likely: list[Named] = []  # best first; all of them give the same numbers within the error budget
-    location: Text = ""  # where it starts, or why nothing is named
+    likely: list[Named] = []  # best first
+    alike: Annotated[int, Meta(ge=0)] = 0  # how many of them, from the first on, give the same numbers here
+    location: Text = ""  # where the deviation starts, or why nothing is said

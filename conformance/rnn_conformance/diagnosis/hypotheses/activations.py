@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
 
-from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake
+from rnn_conformance.diagnosis.hypotheses.base import Change, add, tuned
 from rnn_conformance.diagnosis.hypotheses.sequences import stepping
 from rnn_conformance.diagnosis.kernel import Kernel
 from rnn_conformance.diagnosis.operations import Operations, relu_as, sigmoid_as, tanh_as
@@ -158,7 +158,42 @@ for _bound in (0.5, 1, 2, 3, 5, 10, 20, 50):
     )
 
 
-@mistake("activations.cell-clipped-as-seen", "the cell state is clipped at its largest size")
 def _clipped_as_seen(kernel: Kernel) -> Kernel | None:
-    largest = float(np.abs(kernel.seen["c_n"].astype(float)).max(initial=0)) if "c_n" in kernel.seen else 0.0
-    return clipped_cell(largest)(kernel) if largest > 0 else None
+    seen = kernel.seen.get("c_n", np.ones(1))
+    largest = float(np.abs(seen.astype(float)).max(initial=0))
+    if not 0 < largest < np.inf:
+        return None
+    clipped = clipped_cell(largest)(kernel)
+    return None if clipped is None else replace(clipped, amount=largest)
+
+
+add("activations.cell-clipped-as-seen", "the cell state is clipped at ±{amount}", _clipped_as_seen, tuned=True)
+
+
+def _inexact(name: str) -> Callable[[Kernel, float], Kernel | None]:
+    """An activation with an error of this size, as approximations have."""
+
+    def build(kernel: Kernel, amount: float) -> Kernel | None:
+        def tanh(x: Array) -> Array:
+            y = np.tanh(x)
+            return y + amount * y * (1 - y * y)
+
+        def sigmoid(x: Array) -> Array:
+            y = _sigmoid(x)
+            return y + amount * y * (1 - y)
+
+        changed = tanh_as(tanh) if name == "tanh" else sigmoid_as(sigmoid)
+        return operating(changed, WITH_TANH if name == "tanh" else GATED)(kernel)
+
+    return build
+
+
+add("activations.tanh-off", "tanh is off by {amount} y (1 - y²)", tuned(_inexact("tanh"), 1e-3), tuned=True)
+add("activations.sigmoid-off", "sigmoid is off by {amount} y (1 - y)", tuned(_inexact("sigmoid"), 1e-3), tuned=True)
+
+
+def _leaking(kernel: Kernel, amount: float) -> Kernel | None:
+    return operating(relu_as(lambda x: np.maximum(x, 0) + amount * np.minimum(x, 0)), "rnn_relu")(kernel)
+
+
+add("activations.relu-slope", "relu lets {amount} of negative numbers through", tuned(_leaking, 0.1), tuned=True)

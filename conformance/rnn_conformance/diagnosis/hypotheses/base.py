@@ -23,16 +23,17 @@ class Hypothesis:
     sentence: str  # what the kernel does, for a person
     change: Change  # the mistaken kernel; None where the mistake cannot be made
     kind: Kind = "values"
+    tuned: bool = False  # whether it has a number that is fitted to what the backend gave
 
 
 CATALOGUE: dict[str, Hypothesis] = {}
 
 
-def add(id: str, sentence: str, change: Change, kind: Kind = "values") -> None:
+def add(id: str, sentence: str, change: Change, kind: Kind = "values", tuned: bool = False) -> None:
     """Register one hypothesis."""
     if id in CATALOGUE:
         raise ValueError(f"two hypotheses of the id {id}")
-    CATALOGUE[id] = Hypothesis(id, sentence, change, kind)
+    CATALOGUE[id] = Hypothesis(id, sentence, change, kind, tuned)
 
 
 def mistake(id: str, sentence: str) -> Callable[[Change], Change]:
@@ -48,6 +49,48 @@ def mistake(id: str, sentence: str) -> Callable[[Change], Change]:
 def on_results(change: Callable[[Kernel, Results], Results]) -> Change:
     """The change of a kernel that gives other results."""
     return lambda kernel: replace(kernel, leave=(*kernel.leave, change))
+
+
+def tuned(build: Callable[[Kernel, float], Kernel | None], example: float) -> Change:
+    """The change of a kernel by a number that is fitted to what the backend gave, by Gauss and Newton's steps from 0.
+
+    Where the number is known already, as `kernel.amount`, it is that; where the backend gave nothing, it is `example`.
+    """
+
+    def change(kernel: Kernel) -> Kernel | None:
+        if kernel.amount is not None or not kernel.seen:
+            amount = example if kernel.amount is None else kernel.amount
+            return _noted(build(kernel, amount), amount)
+        if build(kernel, example) is None:
+            return None
+        right = _vector(kernel, 0.0, build)
+        if right.size != sum(array.size for array in kernel.seen.values()):
+            return None
+        slope = (_vector(kernel, example, build) - right) / example
+        if not np.isfinite(slope).all() or not slope.any():
+            return None
+        due = np.concatenate([kernel.seen[name].astype(right.dtype).ravel() for name in sorted(kernel.seen)])
+        amount, rest = 0.0, due - right
+        for _ in range(6):
+            amount += float((rest @ slope) / (slope @ slope))
+            rest = due - _vector(kernel, amount, build)
+            if not np.isfinite(rest).all():
+                return None
+        return _noted(build(kernel, amount), amount)
+
+    return change
+
+
+def _vector(kernel: Kernel, amount: float, build: Callable[[Kernel, float], Kernel | None]) -> Array:
+    """All results of a kernel that is changed by a number, in one row."""
+    changed = build(kernel, amount)
+    assert changed is not None
+    results = changed.results()
+    return np.concatenate([results[name].squeeze(-3).ravel() for name in sorted(results)])
+
+
+def _noted(kernel: Kernel | None, amount: float) -> Kernel | None:
+    return None if kernel is None else replace(kernel, amount=amount)
 
 
 def with_parameters(kernel: Kernel, changed: Mapping[str, Array]) -> Kernel | None:

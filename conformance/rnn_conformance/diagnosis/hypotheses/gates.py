@@ -11,7 +11,7 @@ from rnn_reference.cells import Array, Cell, Gates, Recurrent, State, sigmoid, s
 from rnn_reference.cells import GRU_RESET_BEFORE
 from rnn_reference.parameters import GATES
 
-from rnn_conformance.diagnosis.hypotheses.base import add, gated, mistake, rows_of, with_parameters
+from rnn_conformance.diagnosis.hypotheses.base import add, gated, mistake, rows_of, tuned, with_parameters
 from rnn_conformance.diagnosis.kernel import Kernel
 
 NAMES = {"lstm": "ifgo", "gru": "rzn"}
@@ -134,6 +134,20 @@ for _gate, _name in enumerate("ifgo"):
                     with_bias(kernel, gate, amount) if kernel.config.kind == "lstm" else None
                 ),
             )
+
+for _kind, _gates in NAMES.items():
+    for _gate, _name in enumerate(_gates):
+        add(
+            f"gates.{_kind}-{_name}-shifted",
+            f"{{amount}} is added to what goes into the gate {_name}",
+            tuned(
+                lambda kernel, amount, kind=_kind, gate=_gate: (
+                    with_bias(kernel, gate, amount) if kernel.config.kind == kind else None
+                ),
+                0.1,
+            ),
+            tuned=True,
+        )
 
 Emit = Callable[[Array, State, State, Gates, Recurrent], State]
 

@@ -28,11 +28,6 @@ def running(kernel: Kernel) -> Array:
     return (np.arange(kernel.steps)[:, np.newaxis] < lengths).astype(float)[:, np.newaxis, :, np.newaxis]
 
 
-def _cleared(kernel: Kernel, results: Results) -> Results:
-    """Zeros beyond the ends."""
-    return results | {"output": results["output"] * running(kernel)}
-
-
 def _padding_read(lanes: str, zeros: bool, cleared: bool) -> Change:
     """Lanes whose names end so go on through the padding."""
 
@@ -63,9 +58,17 @@ for _lanes, _who, _verb in (
             )
 
 
-def _kept_to(lengths: Callable[[Kernel], list[int]]) -> Change:
-    """Other lengths than those given."""
-    return uneven(lambda kernel: replace(kernel, lengths=tuple(lengths(kernel))))
+def _kept_to(lengths: Callable[[Kernel], list[int]], zeros: bool = False) -> Change:
+    """Other lengths than those given. What is written beyond the ends is dropped."""
+
+    def change(kernel: Kernel) -> Kernel:
+        def after(lane: str, x: Array, state: State, output: Array, final: State) -> tuple[Array, State]:
+            return output * running(kernel), final
+
+        x = (kernel.x * running(kernel)).view(type(kernel.x)) if zeros else kernel.x
+        return replace(kernel, x=x, lengths=tuple(lengths(kernel)), after=after)
+
+    return uneven(change)
 
 
 def _given(kernel: Kernel) -> list[int]:
@@ -77,6 +80,11 @@ def _one_more(kernel: Kernel) -> list[int]:
 
 
 add("lengths.one-step-more", "shorter rows take one step too many", _kept_to(_one_more))
+add(
+    "lengths.one-step-more-as-zeros",
+    "shorter rows take one step too many, of zeros",
+    _kept_to(_one_more, zeros=True),
+)
 add(
     "lengths.one-step-less",
     "shorter rows take one step too few",

@@ -13,7 +13,7 @@ from rnn_conformance.diagnosis.hypotheses.activations import operating
 from rnn_conformance.diagnosis.hypotheses.base import Change, add, each
 from rnn_conformance.diagnosis.hypotheses.sequences import stepping
 from rnn_conformance.diagnosis.kernel import Kernel
-from rnn_conformance.diagnosis.operations import factors_as, products_as, rounded
+from rnn_conformance.diagnosis.operations import computed_as, factors_as, products_as, rounded
 
 Rounding = Callable[[Array], Array]
 
@@ -103,6 +103,7 @@ for _id, (_words, _roundoff, _rounding) in FORMATS.items():
         ("biases", "the biases are rounded to {}", lambda kernel, r=_rounding: each(kernel, "bias", r)),
         ("parameters", "weights and biases are rounded to {}", lambda kernel, r=_rounding: each(kernel, "", r)),
         ("input", "the input is rounded to {}", _input(_rounding)),
+        ("products-computed", "every product is computed in {}", operating(computed_as(_rounding))),
         ("factors", "the factors of every product are rounded to {}", operating(factors_as(_rounding))),
         ("products", "every product is rounded to {}", operating(products_as(_rounding))),
         ("hidden-state", "the hidden state is kept in {}", _hidden(_rounding)),

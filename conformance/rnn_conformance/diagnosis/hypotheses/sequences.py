@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
 
-from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake, on_results
+from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake, on_results, tuned
 from rnn_conformance.diagnosis.kernel import Kernel, Results
 
 Sequence = Callable[[Array], Array]
@@ -211,8 +211,12 @@ def _first_row(state: State) -> State:
     return tuple(part[..., np.zeros(part.shape[-2], int), :] for part in state)
 
 
-add("time.no-state", "every step starts from zeros", with_state(lambda state: tuple(0 * part for part in state)))
-add("time.h-forgotten", "every step starts from an h of zeros", with_state(lambda s: (0 * s[0], *s[1:])))
+@mistake("time.no-state", "every step starts from zeros")
+def _no_state(kernel: Kernel) -> Kernel | None:
+    zeros = with_state(lambda state: tuple(0 * part for part in state))
+    return None if kernel.config.kind == "rnn" else zeros(kernel)  # where it is `weights.no-recurrence`
+
+
 add(
     "time.c-forgotten",
     "every step starts from a c of zeros",
@@ -251,6 +255,62 @@ class _Stale:
         return self.cell.step(x, old, p)
 
 
+def leaking(source: Sequence) -> Callable[[Kernel, float], Kernel | None]:
+    """Every lane's input with a part of something else in it."""
+    return lambda kernel, amount: every_lane_fed(lambda part: part + amount * source(part))(kernel)
+
+
+def state_leaking(source: Sequence) -> Callable[[Kernel, float], Kernel | None]:
+    """Every step's h with a part of something else in it, where there are several rows."""
+
+    def build(kernel: Kernel, amount: float) -> Kernel | None:
+        read = with_state(lambda state: (state[0] + amount * source(state[0]), *state[1:]))
+        return read(kernel) if kernel.rows > 1 else None
+
+    return build
+
+
+for _id, _words, _source in (
+    ("next-row", "the next row's", rows(lambda n: np.roll(np.arange(n), -1))),
+    ("previous-row", "the previous row's", rows(lambda n: np.roll(np.arange(n), 1))),
+):
+    add(
+        f"time.leak-of-{_id}",
+        f"{{amount}} of {_words} state leaks into each row's",
+        tuned(state_leaking(_source), 1e-3),
+        tuned=True,
+    )
+for _id, _words, _source in (
+    ("next-step", "the next step's", sooner_to_zeros),
+    ("previous-step", "the previous step's", later_from_zeros),
+):
+    add(
+        f"time.leak-of-{_id}",
+        f"{{amount}} of {_words} input leaks into each step's",
+        tuned(leaking(_source), 1e-3),
+        tuned=True,
+    )
+for _part, _name in enumerate("hc"):
+
+    def _decaying(kernel: Kernel, amount: float, part: int = _part) -> Kernel | None:
+        def grown(old: State, new: State) -> State:
+            return tuple(p * (1 + amount) if k == part else p for k, p in enumerate(new))
+
+        return stepping(grown)(kernel) if part < len(kernel.hx) else None
+
+    add(
+        f"time.{_name}-scaled",
+        f"after each step {_name} is multiplied by 1 + {{amount}}",
+        tuned(_decaying, -1e-3),
+        tuned=True,
+    )
+
+
+def _scaled_output(kernel: Kernel, amount: float) -> Kernel | None:
+    return put_out(lambda output: output * (1 + amount))(kernel)
+
+
+add("output.scaled", "the output is multiplied by 1 + {amount}", tuned(_scaled_output, -1e-3), tuned=True)
 add("output.zero", "every result is zeros", on_results(lambda k, r: {name: 0 * array for name, array in r.items()}))
 add("output.output-zero", "the output is zeros", on_results(lambda k, r: r | {"output": 0 * r["output"]}))
 add("output.negated", "every result is negated", on_results(lambda k, r: {n: -a for n, a in r.items()}))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from rnn_reference.cells import Array
 
-from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake, on_results
+from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake, on_results, tuned
 from rnn_conformance.diagnosis.kernel import Kernel, Results
 
 Part = Callable[[Kernel, Array], Array]  # of one part of the state, (lanes, runs, batch, features)
@@ -18,7 +18,7 @@ def initial(change: Part, only: int | None = None) -> Change:
     """The kernel with another initial state: h (0), c (1) or both."""
 
     def changed(kernel: Kernel) -> Kernel | None:
-        if not kernel.with_hx or (only or 0) >= len(kernel.hx):
+        if not kernel.with_hx or (only is not None and len(kernel.hx) == 1):
             return None
         parts = [change(kernel, p) if only in (None, k) else p for k, p in enumerate(kernel.hx)]
         return replace(kernel, hx=tuple(parts))
@@ -32,7 +32,7 @@ def final(change: Part, names: tuple[str, ...] = ("h_n", "c_n")) -> Change:
     def changed(kernel: Kernel, results: Results) -> Results:
         return {name: change(kernel, a) if name in names else a for name, a in results.items()}
 
-    return lambda kernel: on_results(changed)(kernel) if set(names) & {"h_n", "c_n"[: 3 * len(kernel.hx)]} else None
+    return lambda kernel: on_results(changed)(kernel) if len(names) == 2 or len(kernel.hx) == 2 else None
 
 
 def lanes_kept(keep: Callable[[str, int], bool]) -> Part:
@@ -161,6 +161,15 @@ add(
 )
 
 
+def _default(kernel: Kernel, amount: float) -> Kernel | None:
+    if kernel.with_hx:
+        return None
+    return replace(kernel, hx=tuple(np.full_like(part, amount) for part in kernel.hx))
+
+
+add("states.default-constant", "a state that is left out is taken as {amount}", tuned(_default, 0.1), tuned=True)
+
+
 @mistake("states.h-and-c-swapped", "h_0 and c_0 are swapped")
 def _swapped(kernel: Kernel) -> Kernel | None:
     same = len(kernel.hx) == 2 and kernel.hx[0].shape == kernel.hx[1].shape
@@ -194,11 +203,13 @@ for _names, _id, _name in ((("h_n", "c_n"), "final", "final state"), (("h_n",), 
 
 
 def _initial_returned(names: tuple[str, ...]) -> Change:
+    """The initial state in the place of these final ones."""
+
     def change(kernel: Kernel, results: Results) -> Results:
         old = dict(zip(("h_n", "c_n"), kernel.hx, strict=False))
         return results | {name: old[name] + 0 * results[name] for name in names if name in old}
 
-    return on_results(change)
+    return lambda kernel: on_results(change)(kernel) if len(names) == 2 or len(kernel.hx) == 2 else None
 
 
 add("states.final-is-initial", "the initial state is returned as the final one", _initial_returned(("h_n", "c_n")))

@@ -9,7 +9,7 @@ import numpy as np
 from rnn_reference.cells import Array
 from rnn_reference.parameters import GATES
 
-from rnn_conformance.diagnosis.hypotheses.base import Change, add, each, gated, mistake, rows_of, with_parameters
+from rnn_conformance.diagnosis.hypotheses.base import Change, add, each, gated, mistake, rows_of, tuned, with_parameters
 from rnn_conformance.diagnosis.kernel import Kernel
 
 for _start, _words in (("bias_ih", "the input bias"), ("bias_hh", "the recurrent bias"), ("bias", "every bias")):
@@ -19,6 +19,20 @@ for _start, _words in (("bias_ih", "the input bias"), ("bias_hh", "the recurrent
             f"{_words} {_verb}",
             lambda kernel, start=_start, factor=_factor: each(kernel, start, lambda b: b * factor),
         )
+
+
+for _start, _words in (
+    ("weight_ih", "the input's product"),
+    ("weight_hh", "the recurrent product"),
+    ("weight_hr", "the projection"),
+    ("bias", "every bias"),
+):
+    add(
+        f"weights.{_start}-scaled",
+        f"{_words} is too large by the factor 1 + {{amount}}",
+        tuned(lambda kernel, amount, start=_start: each(kernel, start, lambda w: w * (1 + amount)), 0.01),
+        tuned=True,
+    )
 
 
 def partner(first: str, second: str) -> Change:
@@ -260,7 +274,7 @@ def _columns_lost(start: str, size: int) -> Change:
 
 
 for _start, _words in (("weight_hh", "the recurrent product"), ("weight_ih", "the input's product")):
-    for _size in (2, 4, 8, 16, 32, 64):
+    for _size in (64, 32, 16, 8, 4, 2):
         add(
             f"weights.{_start.replace('_', '-')}-tail-of-{_size}",
             f"{_words} does not read columns beyond a multiple of {_size}",
