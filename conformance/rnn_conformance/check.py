@@ -17,7 +17,7 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
-from rnn_conformance.covering import covering_cases
+from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
@@ -25,8 +25,8 @@ from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
 
-EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
-COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
+EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
+COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -201,7 +201,7 @@ def run_unit(
     run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    covering = covering_cases(unit, check.drawn, COVERING[profile]) if check.covering else []
     for case in printed + covering:
         try:
             run.attempt(case)
