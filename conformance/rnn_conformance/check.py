@@ -15,8 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
 from rnn_conformance.covering import Share, covering_cases
+from rnn_conformance.diagnosis.result import Diagnosis
+from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
@@ -291,7 +294,7 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure, run.subject),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject, diagnosis_of(run, *failure)),
     )
 
 
@@ -308,7 +311,19 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken, subject: Subject) -> Finding:
+def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
+    """Which mistake a deviation looks like. A failure to tell is told, and loses no finding."""
+    if not isinstance(error, Deviation):
+        return None
+    try:
+        return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
+    except Exception as failed:
+        return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+
+
+def finding_of(
+    check: Check, case: Case, error: Broken, subject: Subject, diagnosis: Diagnosis | None = None
+) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -320,6 +335,7 @@ def finding_of(check: Check, case: Case, error: Broken, subject: Subject) -> Fin
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        diagnosis=diagnosis,
         script=script_of(check, case, error, subject),
     )
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from rnn_conformance.backend import WrongUse
+from rnn_conformance.diagnosis.result import Diagnosis
 
 SCHEMA_VERSION = 1
 Outcome = Literal[
@@ -43,6 +44,7 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     fields: dict[str, Any]  # those of Case.to_dict, from which it can be replayed
     rho: float | None = None
     element: dict[str, int | str] = {}
+    diagnosis: Diagnosis | None = None  # of a number beyond its budget
     script: Text = ""  # a dozen lines that show it again, without pytest or Hypothesis
     command: Text = ""  # one line that replays it
 
