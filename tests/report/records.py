@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.diagnosis.result import Diagnosis, Named
 from rnn_conformance.record import Along, CheckResult, Finding, Record, Worst, to_json
 
 IDS = ("shapes.result", "values.cell", "values.stack", "steps.stepwise", "purity.repeat")
@@ -65,7 +66,9 @@ def finding(id: str = "values.cell-0badcafe", **more: Any) -> Finding:
         "fields": {"config": {"cell": "lstm", "input_size": 1}, "seq_len": 1, "seed": 7},
         "rho": 1.5e18,
         "element": {"array": "output", "step": 0, "row": 0, "unit": 0},
+        "diagnosis": Diagnosis([Named("gates.order-fi", "the input and the forget gate are swapped", 1.25)]),
         "script": "import numpy as np\n\nprint(np.zeros(3))\n",
+        "command": 'rnn-conformance replay \'values.cell {"cell": "lstm"}\'',
     }
     return Finding(**{**fields, **more})
 
@@ -133,6 +136,8 @@ def hostile() -> Record:
         script=NASTY + LONG,
         fields={NASTY: LONG, "nan": "NaN"},
         element={NASTY: LONG},
+        diagnosis=Diagnosis([Named(NASTY, NASTY, 1e300), Named(LONG[:2000], LONG[:2000], 0.0)], 2, NASTY),
+        command=NASTY + LONG,
         rho=1e300,
         **texts,
     )
@@ -170,10 +175,11 @@ def _rest() -> tuple[str, ...]:
 
 def full(checks: int = 64, outcome: str = "passed") -> Record:
     """A record of 16 units for each of so many checks."""
-    script = "import numpy as np\n" + "x = np.array([1.0, 2.0, 3.0])\n" * 40
+    script = "import numpy as np\n" + "x = np.array([1.0, 2.0, 3.0])\n" * 200
 
     def made(id: str, cell: str, dtype: str) -> CheckResult:
-        found = finding(f"{id}-{cell}-{dtype}", message="a deviation " * 25, case="a case " * 30, script=script)
+        more = {"script": script, "command": "a command " * 30}
+        found = finding(f"{id}-{cell}-{dtype}", message="a deviation " * 25, case="a case " * 30, **more)
         return result(id, cell, dtype, outcome, finding=found if outcome in ("failed", "blocked") else None)
 
     ids = tuple(f"family{k % 12}.check_{k}" for k in range(checks))

@@ -8,13 +8,15 @@ from collections import Counter
 
 import pytest
 from msgspec.structs import replace
+from rnn_conformance.config import DTYPES
+from rnn_conformance.diagnosis.result import Diagnosis, Named
 from rnn_conformance.record import Record
 from rnn_conformance.report.page import page
 from rnn_conformance.report.plots import spread_of, spread_words
 from rnn_conformance.report.standing import standing
 
 from .reading import Element, read
-from .records import WORST, changed, failing, full, passing, record, result, written
+from .records import WORST, changed, failing, finding, full, passing, record, result, written
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +56,38 @@ def test_every_finding_is_whole_and_anchored(failed: Element) -> None:
             assert unit.reason in place.text
             continue
         place = by_id(failed, unit.finding.id)
-        for text in (unit.finding.message, unit.finding.case):
+        for text in (unit.finding.message, unit.finding.case, unit.finding.command, "forget gate are swapped"):
             assert text in place.text
-        assert json.loads(place.all("pre")[-1].text) == unit.finding.fields
+        assert [span.text for span in place.of_class("element")[0].all("b")] == ["output", "0", "0", "0"]
         assert f"#{unit.finding.id}" in [a.attributes["href"] for a in place.all("a")]
+
+
+def test_a_finding_says_what_it_looks_like_and_how_to_replay_it() -> None:
+    named = Named("states.ignored", "the initial state is ignored", 0.5)
+    command = "rnn-conformance replay 'x'"
+    known = finding("values.cell-1", diagnosis=Diagnosis([named, named], 2, "layer 1"), command=command)
+    unknown = finding("values.cell-2", diagnosis=Diagnosis(location="it starts in layer 0"))
+    plain = finding("values.cell-3", diagnosis=None)
+    found = zip(DTYPES, (known, unknown, plain), strict=False)
+    checks = [result(dtype=dtype, outcome="failed", finding=one) for dtype, one in found]
+    root = read(page(record(checks)))
+    whole = by_id(root, "values.cell-1")
+    assert [li.text for li in whole.all("li")] == ["the initial state is ignored states.ignored leaves ρ 0.5"] * 2
+    assert "layer 1" in whole.of_class("diagnosis")[0].text
+    assert whole.all("pre")[0].text == command
+    assert "give the same numbers" in whole.of_class("diagnosis")[0].text
+    told = by_id(root, "values.cell-2")
+    assert "it starts in layer 0" in told.of_class("diagnosis")[0].text
+    assert not told.all("li")
+    assert not by_id(root, "values.cell-3").of_class("diagnosis")
 
 
 def test_findings_of_one_check_are_one_article_with_one_script(failed: Element) -> None:
     articles = failed.of_class("finding")
     assert [a.all("h3")[0].text.split()[-1] for a in articles] == ["values.cell", "steps.stepwise"]
     assert articles[0].text.count("import numpy as np") == 1
-    assert len(articles[0].of_class("others")[0].all("li")) == 3
+    assert len(articles[0].of_class("others")[0].children) == 3
+    assert json.loads(articles[0].of_class("whole")[0].all("pre")[-1].text) == finding().fields
 
 
 def test_links_lead_somewhere_and_names_are_unique(failed: Element) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from rnn_conformance.diagnosis.result import Diagnosis, Named
 from rnn_conformance.record import Record
 from rnn_conformance.report.badge import badge
 from rnn_conformance.report.markdown import plain, summary
@@ -14,7 +15,7 @@ from rnn_conformance.report.page import page
 from rnn_conformance.report.text import anchor, number, pretty, visible
 
 from .reading import read
-from .records import changed, failing, full, passing, record, result
+from .records import changed, failing, finding, full, passing, record, result
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,14 @@ def test_a_summary_says_what_a_reviewer_needs() -> None:
     assert "**values.cell** in lstm × float64, float32, bfloat16, float16 (4 failed)" in text
     assert "Segmentation fault" in text
     assert "values.cell-float64" in text
+
+
+def test_a_summary_says_what_a_finding_looks_like_and_how_to_replay_it() -> None:
+    named = Named("states.ignored", "the initial state is ignored", 0.5)
+    known = finding(diagnosis=Diagnosis([named]), command="rnn-conformance replay 'x|y'")
+    text = summary(record([result(outcome="failed", finding=known)]))
+    assert "- looks like: the initial state is ignored" in text
+    assert "- replay: <code>rnn-conformance replay 'x&#124;y'</code>" in text
 
 
 def test_a_summary_of_many_findings_stays_short() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from msgspec.json import encode
+
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.report.coverage import coverage
 from rnn_conformance.report.distances import distances
@@ -15,7 +17,7 @@ from rnn_conformance.report.render import render
 from rnn_conformance.report.standing import standing
 from rnn_conformance.report.units import Bundle, bundles
 
-MOST_WHOLE = 300  # findings beside the first of each check; beyond it they are told in brief, for the page's size
+MOST_TEXT = 800_000  # characters of findings; beyond it they are told in brief, for the page's size
 
 
 def page(record: Record) -> str:
@@ -33,7 +35,7 @@ def page(record: Record) -> str:
         families=grid(record, links(found, held), codes),
         codes=codes,
         groups=found,
-        brief=sum(len(group.others) for group in found) > MOST_WHOLE,
+        brief=sum(len(encode(shown.finding)) for group in found for shown in group.shown) > MOST_TEXT,
         blocked=[(by, list(some)) for by, some in groupby(held, key=lambda one: one.by)],
         silent=reasons(record, "inconclusive") + reasons(record, "not_run"),
         stale=reasons(record, "unexpected_pass"),
