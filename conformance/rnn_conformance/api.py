@@ -69,7 +69,7 @@ def check_backend(
         raise WrongUse(f"there is no check {unknown[0]!r}; `rnn-conformance checks` lists them")
     found = _made(backend) if backend is not None else drop_in({kind: _module(one) for kind, one in modules.items()})
     present(found, device)
-    names = {kind: _name(module) for kind, module in modules.items()}
+    names: dict[str, Any] = {kind: _name(module) for kind, module in modules.items()}
     request = Request(backend=_name(backend), profile=profile, device=device, seed=seed, **names)
     return Outcome(run_here(request, found, checks))
 

@@ -128,9 +128,9 @@ def spread(items: list[pytest.Item]) -> list[pytest.Item]:
     In each round every check has one unit, of another cell and dtype than in the round before; within a round the
     families take turns.
     """
-    checks, families = list(load_checks().values()), {}
-    turn = {}
-    for check in checks:
+    families: dict[str, int] = {}
+    turn: dict[str, int] = {}
+    for check in load_checks().values():
         turn[check.id] = families.setdefault(check.family, 0)
         families[check.family] += 1
     family = {name: place for place, name in enumerate(families)}
