@@ -169,6 +169,8 @@ def _pytest_arguments(parsed: argparse.Namespace, request: Request, folder: Path
         arguments += ["-k", parsed.expression]
     if parsed.fail_fast:
         arguments += ["--maxfail=1"]
+    if request.time_budget is not None:
+        arguments += ["--maxschedchunk=1"]  # or a worker would take many units ahead, out of their order
     return arguments + ([] if parsed.workers == "0" else ["-n", parsed.workers])
 
 

@@ -136,8 +136,14 @@ class Dialect:
         array, name = self.place(wrong.array)
         if wrong.form is not None:
             what, due = wrong.form
-            got = f"tuple({array}.shape)" if what == "shape" else f"str({array}.dtype)"
-            test = f"got == {due}" if what == "shape" else f"got.endswith({due!r})"
+            if what == "absence":
+                return [
+                    f"got = {array}",
+                    f'print("{name} is", got, "but", {due!r}, "was due")',
+                    "sys.exit(got is None)",
+                ]
+            got = f"tuple({array}.shape)" if what == "shape" else f"str({array}.dtype).removeprefix('torch.')"
+            test = f"got == {due}" if what == "shape" else f"got == {due!r}"
             said = f'print("{name} has the {what}", got, "but", {due!r}, "was due")'
             return [f"got = {got}", said, f"sys.exit(not {test})"]
         index = ", ".join(map(str, wrong.index))

@@ -24,7 +24,7 @@ class Wrong:
     index: tuple[int, ...] = ()
     due: float = 0.0
     allowed: float = 0.0  # how far from it correct arithmetic may stray
-    form: tuple[str, str] | None = None  # what is wrong in place of a number: 'shape' or 'dtype', and what was due
+    form: tuple[str, str] | None = None  # what is wrong in place of a number (shape, dtype, absence), and what was due
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Judge:
             return None
         if isinstance(call, Differentiated):
             return self._wrong_gradient(config, call)
-        truth = truth_of(config, inputs_of(config, call), self.arithmetic)
-        if truth.overflows:
-            return None
+        inputs = inputs_of(config, call)
         state = call.state if isinstance(call.state, tuple) else (call.state,)
-        return self._first(
-            {"output": call.output} | dict(zip(STATES, state, strict=False)), truth.budgets, config, call
-        )
+        found = {"output": call.output} | dict(zip(STATES, state, strict=False))
+        steps, rows = inputs.input.shape[:2]
+        shapes = {"output": (steps, rows, config.output_size)}
+        shapes |= {name: (config.lanes, rows, size) for name, size in zip(STATES, config.state_sizes, strict=False)}
+        if (ill := _ill_formed(found, shapes, config, call)) or not steps * rows:
+            return ill
+        truth = truth_of(config, inputs, self.arithmetic)
+        return None if truth.overflows else self._first(found, truth.budgets, config, call)
 
     def _wrong_gradient(self, config: LayerConfig, call: Differentiated) -> Wrong | None:
         if call.frozen or call.accumulate:
@@ -56,6 +59,8 @@ class Judge:
         d_state = call.d_state if isinstance(call.d_state, tuple) else (call.d_state,)
         upstream = Upstream(time_major(config, call, call.d_output), tuple(batched(call, part) for part in d_state))
         truth = gradient_truth(config, inputs, upstream, self.arithmetic)
+        if lacking := sorted(set(truth.budgets) - set(call.gradients)):
+            return Wrong(lacking[0], form=("absence", "a gradient"))
         return None if truth.overflows else self._first(call.gradients, truth.budgets, config, call)
 
     def _first(
@@ -63,8 +68,6 @@ class Judge:
     ) -> Wrong | None:
         for name, actual in found.items():
             due, sigma = (_own(config, call, name, part) for part in (budgets[name].truth, budgets[name].sigma))
-            if not isinstance(actual, np.ndarray):
-                return None
             if actual.shape != due.shape:
                 return Wrong(name, form=("shape", repr(due.shape)))
             if actual.dtype != numpy_dtype(config.dtype):
@@ -77,6 +80,21 @@ class Judge:
                 index = tuple(int(k) for k in beyond[0])
                 return Wrong(name, index, float(due[index]), float(allowed[index]))
         return None
+
+
+def _ill_formed(
+    found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], config: LayerConfig, call: Called
+) -> Wrong | None:
+    """The first result of another shape or dtype than is due."""
+    for name, shape in shapes.items():
+        actual, due = found.get(name), _own(config, call, name, np.empty(shape)).shape
+        if not isinstance(actual, np.ndarray):
+            return None
+        if actual.shape != due:
+            return Wrong(name, form=("shape", repr(due)))
+        if actual.dtype != numpy_dtype(config.dtype):
+            return Wrong(name, form=("dtype", config.dtype))
+    return None
 
 
 def inputs_of(config: LayerConfig, call: Called) -> Inputs:

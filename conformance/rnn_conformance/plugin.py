@@ -149,6 +149,7 @@ class Collector:
         self.expected = 0
         self.errors: list[str] = []  # where the suite itself failed
         self.results: dict[str, dict[str, Any]] = {}  # by node id
+        self.started = time.time()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the units of work, without xdist."""
@@ -187,7 +188,7 @@ class Collector:
         if self.results and not session_of(self.config).wrong_use(self.results.values()):
             finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
             complete = finished and len(self.results) >= self.expected and not self.errors
-            session_of(self.config).write(self.results.values(), complete)
+            session_of(self.config).write(self.results.values(), self.started, complete)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The verdict, in the last lines."""

@@ -102,9 +102,11 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy: dict[str, bool | str]
     environment: dict[str, Text]
     complete: bool  # False where the run was interrupted
+    time_budget: Seconds | None = None  # where one was given
+    shortfalls: list[Text] = []  # families that ran fewer examples than the profile promises
     bins: list[Seconds] = []  # upper ends; what lies beyond the last has a bin of its own
     axes: dict[str, list[Text]] = {}  # classes of cases by axis
-    checks: list[CheckResult]
+    checks: list[CheckResult]  # the last field, which `to_json` lays out
 
     def __post_init__(self) -> None:
         sizes = [len(names) for names in self.axes.values()]
@@ -128,10 +130,16 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return [result for result in self.checks if result.outcome in ("failed", "crashed", "timed_out")]
 
     @property
+    def left_out(self) -> list[CheckResult]:
+        """The units for which the time budget left no time."""
+        return [] if self.time_budget is None else [result for result in self.checks if result.outcome == "not_run"]
+
+    @property
     def ok(self) -> bool:
-        """Whether the backend conforms: nothing failed, nothing said nothing, and something ran."""
-        bad = {"failed", "crashed", "timed_out", "blocked", "inconclusive", "unexpected_pass", "not_run"}
-        return self.complete and "passed" in self.counts and not bad & set(self.counts)
+        """Whether the backend conforms: nothing failed or said nothing, and as much ran as the profile promises."""
+        bad = {"failed", "crashed", "timed_out", "blocked", "inconclusive", "unexpected_pass"}
+        idle = self.counts.get("not_run", 0) > len(self.left_out)
+        return self.complete and "passed" in self.counts and not (bad & set(self.counts) or idle or self.shortfalls)
 
 
 def to_json(record: Record) -> bytes:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.backends import available, describe, load_backend
+from rnn_conformance.backends import available, load_backend
 from rnn_conformance.case import Case
 from rnn_conformance.check import Check, run_unit
 from rnn_conformance.config import LayerConfig
@@ -21,7 +23,10 @@ from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Broken, NotOffered, SaysNothing, Subject
 from rnn_conformance.verdict import printable
 
+MOST_NUMBERS = 10**8
+RANDOM_TRIES = 20  # what dropout drops is drawn anew in each call
 CONFIG = tuple(field.name for field in fields(LayerConfig))
+CASE = tuple(field.name for field in fields(Case))
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def _replayed(
     check: Check, case: Case, backend: Backend, profile: Profile, seed: int, rtol: float | None, atol: float | None
 ) -> Shown:
     head = [f"{check.id}: {check.sentence}", f"    case: {case}"]
+    message = ""
     try:
         if check.machine is not None:
             config = case.config
@@ -76,8 +82,8 @@ def _replayed(
             result = run_unit(check, unit, backend, profile, rtol, atol)
             message = result.finding.message if result.finding is not None else ""
         else:
-            check.body(Subject(backend, rtol=rtol, atol=atol), case)
-            message = ""
+            for _ in range(RANDOM_TRIES if case.config.dropout else 1):
+                check.body(Subject(backend, rtol=rtol, atol=atol), case)
     except Broken as error:
         message = str(error)
     except SaysNothing as error:
@@ -96,11 +102,23 @@ def case_of(given: Mapping[str, Any]) -> Case:
         WrongUse: where no case has them, or it cannot exist.
     """
     own = dict(given)
-    config = own.pop("config", None) or {name: own.pop(name) for name in CONFIG if name in own}
+    config = own.pop("config", None)
+    if config is None:
+        config = {name: own.pop(name) for name in CONFIG if name in own}
     try:
-        return Case.from_dict(own | {"config": config})
-    except (TypeError, ValueError, AttributeError) as error:
-        raise WrongUse(f"there is no such case: {describe(error)}") from error
+        unknown = sorted({*own, *config} - {*CONFIG, *CASE})
+        if unknown:
+            raise WrongUse(f"there is no such case: it has the unknown field {unknown[0]!r}")
+        case: Case = msgspec.convert(own | {"config": config}, Case)
+    except (TypeError, ValueError) as error:
+        raise WrongUse(f"there is no such case: {' '.join(str(error).split())}") from error
+    if min(case.seq_len, case.batch_size or 0, case.seed) < 0:
+        raise WrongUse("there is no such case: seq_len, batch_size and seed must be 0 or more")
+    if not all(0 <= length <= case.seq_len for length in case.lengths or ()):
+        raise WrongUse(f"there is no such case: lengths must lie between 0 and seq_len, {case.seq_len}")
+    if case.seq_len * (case.batch_size or 1) * (case.config.input_size + case.config.hidden_size) > MOST_NUMBERS:
+        raise WrongUse("there is no such case: it is too large to replay")
+    return case
 
 
 def replay_named(finding: str, options: dict[str, Any]) -> Shown:

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from rnn_conformance.check import CHECKS, Check, run_unit
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
 from rnn_conformance.measured import AXES, BINS
+from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.request import Request
 from rnn_conformance.strategies import Unit
@@ -49,7 +50,18 @@ def load_checks() -> dict[str, Check]:
     """All checks by id, in the order of their families."""
     for family in FAMILIES:
         importlib.import_module(f"rnn_conformance.suite.test_{family}")
-    return CHECKS
+    return {id: check for family in FAMILIES for id, check in CHECKS.items() if check.family == family}
+
+
+def load_tests() -> dict[str, Callable[..., None]]:
+    """The test function of each check by a name of its own, test_FAMILY_NAME, in the order of the families."""
+    found = {}
+    for family in FAMILIES:
+        module = importlib.import_module(f"rnn_conformance.suite.test_{family}")
+        for name, function in vars(module).items():
+            if hasattr(function, "rnn_check"):
+                found[f"test_{family}_{name.removeprefix('test_')}"] = function
+    return found
 
 
 def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
@@ -119,6 +131,7 @@ def record_of(
     request: Request, backend: Backend, results: Iterable[CheckResult], started: datetime, complete: bool
 ) -> Record:
     """The record of a run that ends now."""
+    checks = blocked(_with_command(result, request) for result in results)
     return Record(
         suite_version=rnn_conformance.__version__,
         backend=str(backend.name),
@@ -132,9 +145,11 @@ def record_of(
         policy=asdict(backend.policy),
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
+        time_budget=request.time_budget,
+        shortfalls=shortfalls(checks, request.profile),
         bins=BINS,
         axes={axis: list(names) for axis, names in AXES.items()},
-        checks=blocked(_with_command(result, request) for result in results),
+        checks=checks,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,6 @@ class Session:
     backend: Backend
     expectations: tuple[Expectation, ...]
     report: Path
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     record: Record | None = None
 
     @classmethod
@@ -89,10 +88,11 @@ class Session:
         """What the user is to change, where that came out on the way."""
         return next((result[WRONG_USE] for result in results if WRONG_USE in result), "")
 
-    def write(self, results: Iterable[dict[str, Any]], complete: bool) -> None:
-        """Write the record and the page."""
+    def write(self, results: Iterable[dict[str, Any]], started: float, complete: bool) -> None:
+        """Write the record and the page of a run that started at this time."""
+        began = datetime.fromtimestamp(started, UTC)
         found = [msgspec.convert(result, CheckResult) for result in results]
-        self.record = record_of(self.request, self.backend, found, self.started, complete)
+        self.record = record_of(self.request, self.backend, found, began, complete)
         write_atomically(self.report / "record.json", to_json(self.record))
         write_atomically(self.report / "index.html", page(self.record).encode())
 
@@ -128,9 +128,9 @@ def spread(items: list[pytest.Item]) -> list[pytest.Item]:
     In each round every check has one unit, of another cell and dtype than in the round before; within a round the
     families take turns.
     """
-    checks, families = list(load_checks().values()), {}
-    turn = {}
-    for check in checks:
+    families: dict[str, int] = {}
+    turn: dict[str, int] = {}
+    for check in load_checks().values():
         turn[check.id] = families.setdefault(check.family, 0)
         families[check.family] += 1
     family = {name: place for place, name in enumerate(families)}

@@ -40,6 +40,9 @@ def by_id(root: Element, id: str) -> Element:
         (record([result(), result("steps.stepwise", outcome="unexpected_pass")]), "inconclusive"),
         (record([result(outcome="not_offered")]), "inconclusive"),
         (record([], complete=False), "incomplete"),
+        (record([result()], shortfalls=["steps ran 3 examples, where the profile ci promises 40"]), "inconclusive"),
+        (record([result(), result("steps.stepwise", outcome="not_run")], time_budget=60.0), "conforms"),
+        (record([result(), result("steps.stepwise", outcome="not_run")]), "inconclusive"),
         (record([]), "inconclusive"),
     ],
 )
@@ -119,6 +122,16 @@ def test_what_is_blocked_and_what_is_not_offered_is_told(failed: Element) -> Non
     gaps = by_id(failed, "gaps").text
     assert "relu is not offered" in gaps
     assert "rnn_tanh × float64, float32, bfloat16, float16" in gaps
+
+
+def test_what_there_was_no_time_for_is_told() -> None:
+    left = result("steps.stepwise", outcome="not_run", examples=0, reason="left out: the time budget of 60 s was spent")
+    root = read(page(record([result(), left], time_budget=60.0)))
+    assert "left out for lack of time: 1" in root.of_class("verdict")[0].text
+    assert "the time budget of 60 s was spent" in by_id(root, "gaps").text
+    assert "60 s" in root.of_class("facts")[0].text
+    short = read(page(record([result()], shortfalls=["steps ran 3 examples, where the profile ci promises 40"])))
+    assert "Too little ran: steps ran 3 examples" in short.of_class("verdict")[0].text
 
 
 def test_bits_distances_and_work_are_told(failed: Element) -> None:
