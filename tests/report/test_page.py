@@ -203,7 +203,8 @@ def test_a_record_without_spreads_still_has_a_page() -> None:
 
 def test_the_first_screen_says_verdict_bits_and_where_to_look(failed: Element) -> None:
     (top,) = failed.of_class("top")
-    (look,) = top.of_class("look")
+    look, guess = top.of_class("look")
+    assert guess.text == "It looks as if the input and the forget gate are swapped"
     assert [a.attributes["href"] for a in look.all("a")] == ["#values.cell-float64", "#steps.stepwise-gru-float16-cpu"]
     assert "blocks 8 more" in look.text
     bits = {d.all("dt")[0].text: " ".join(d.all("dd")[0].text.split()) for d in top.of_class("precision")[0].all("div")}

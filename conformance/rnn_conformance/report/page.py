@@ -35,6 +35,7 @@ def page(record: Record) -> str:
         families=grid(record, links(found, held), codes),
         codes=codes,
         groups=found,
+        first=sorted(found, key=lambda group: -group.blocks)[:3],
         brief=sum(len(encode(shown.finding)) for group in found for shown in group.shown) > MOST_TEXT,
         blocked=[(by, list(some)) for by, some in groupby(held, key=lambda one: one.by)],
         silent=reasons(record, "inconclusive"),
