@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,11 @@ from rnn_conformance.report.compare_views import as_html
 from rnn_conformance.report.matrix import matrix
 from rnn_conformance.report.page import page
 
+from .browser import CHROMIUM, FLAGS
 from .records import failing, hostile, passing
 
-CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = {"phone": (390, 844), "desktop": (1280, 900)}
 PAGES = {
     "passing": lambda: page(passing()),
