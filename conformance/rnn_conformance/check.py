@@ -150,7 +150,10 @@ class _Run:
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
-        self.failure = (case, error)
+        if expectation := self.expectation(case):
+            self.expected = self.expected or (case, error, expectation)
+        else:
+            self.failure = (case, error)
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -257,7 +260,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
-        if run.failure is None:
+        if run.failure is None and run.expected is None:
             raise
     except Unsatisfiable:
         return
