@@ -122,7 +122,7 @@ class Noisy(np.ndarray[Any, Any]):
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
         elif ufunc in ACTIVATIONS:
-            result = noise.of_operation(result, noise.arithmetic.activation_ulps)
+            result = noise.of_operation(result, 2 * noise.arithmetic.activation_ulps)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -190,7 +190,7 @@ def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
     with np.errstate(all="ignore"):
         strayed = np.abs(runs - truth).astype(np.float64)
         spread = _root_mean_square(strayed, -3).squeeze(-3)
-        neighbours = _root_mean_square(spread, -1) / 2
+        neighbours = _root_mean_square(spread, -1)
         rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
         sigma: Array = np.maximum(np.maximum(spread, neighbours), rounding)
     return sigma
