@@ -26,6 +26,7 @@ def python(
         [sys.executable, *words],
         cwd=cwd,
         env=environment | own | variables,
+        input=input,
         capture_output=True,
         text=True,
         timeout=600,

@@ -87,7 +87,7 @@ def finding_of(id: str, backend: Any, cell: str = "lstm", dtype: str = "float64"
     return result.finding
 
 
-@pytest.mark.parametrize("id", ("values.stack", "steps.chunks", "lengths.alone", "structure.layers"))
+@pytest.mark.parametrize("id", ["values.stack", "steps.chunks", "lengths.alone", "structure.layers"])
 def test_a_backend_without_torch_is_driven_through_its_interface(id: str, tmp_path: Path) -> None:
     script = finding_of(id, SwappedGates()).script.replace("from gate.wrong", f"from {WRONG}")
     (tmp_path / "show.py").write_text(script)
