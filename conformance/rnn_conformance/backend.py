@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,14 @@ class Policy:
     lengths: bool = True  # whether variable lengths are taken at all
     flush_subnormals: bool = False  # whether numbers below the smallest normal one may become zero
     unbatched: bool = True  # whether input may come without a batch axis
+
+
+class ParametersDiffer(ValueError):
+    """A layer was made, but its parameters are not of the names and shapes that are due."""
+
+
+Differentiate = Callable[[Any, Any], Mapping[str, Any]]
+"""Takes the gradients of a scalar by output and by the final state, and gives those by name."""
 
 
 class Layer(ABC):
@@ -73,8 +81,20 @@ class Layer(ABC):
         """
         raise NotImplementedError
 
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """Run the stack in training, without dropout: output, the final state, and what differentiates it later."""
+        raise NotImplementedError
+
     def parameters(self) -> Mapping[str, Any]:
         """The parameters as the layer holds them, by torch.nn's names."""
+        raise NotImplementedError
+
+    def save(self) -> Any:
+        """What `load` takes, apart from the layer from now on: as torch's state_dict, written to a file."""
+        raise NotImplementedError
+
+    def load(self, saved: Any) -> None:
+        """Take the parameters of the layer whose `save` gave this."""
         raise NotImplementedError
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import hypot, prod, sqrt
 from typing import Any, ClassVar
 
@@ -22,71 +23,87 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
 EXACT = frozenset({np.negative, np.maximum, np.greater, np.equal})
-POOL = np.random.default_rng(0x5EED).standard_normal(1 << 19)
+ACTIVATIONS = frozenset({np.exp, np.tanh})
+POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
-def _window(start: int, size: int) -> Array:
-    window = POOL[start : start + size]
-    return window if window.size == size else np.resize(POOL, size)
+@cache
+def _factors(roundoff: float) -> Array:
+    """What results are multiplied by, for the numbers of the pool."""
+    return 1 + roundoff * POOL
+
+
+@cache
+def _addends(smallest: float) -> Array:
+    """What is added to results, for the numbers of the pool."""
+    return smallest * POOL
+
+
+def _window(pool: Array, start: int, shape: tuple[int, ...]) -> Array:
+    """Numbers of the pool, as good as new ones and many times as fast."""
+    size = prod(shape)
+    if start + size <= pool.size:
+        return pool[start : start + size].reshape(shape)
+    return np.resize(np.roll(pool, -start), shape)
 
 
 class Noise:
-    """The rounding errors of one declared arithmetic, drawn from one seed."""
+    """The rounding errors of one declared arithmetic.
+
+    In the first half of the runs each operation takes new numbers. In the second half an operation takes the same ones
+    at every step, as a steady input meets the same rounding at every step, and errors that agree grow faster than those
+    that vary.
+    """
 
     def __init__(self, arithmetic: Arithmetic, runs: int, seed: int) -> None:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
-        self._at = int(np.random.default_rng(seed).integers(POOL.size))
+        self._at = seed
+        self._place = 0  # the number of operations since the last product of one step
 
-    def normal(self, shape: tuple[int, ...]) -> Array:
-        """Standard normal numbers for one operation; in the second half of the runs the same ones at every step.
-
-        A steady input meets the same rounding at every step, and errors that agree grow faster than those that vary.
-        The numbers come from a fixed pool, as good here as new ones and many times as fast.
-        """
-        runs, rows, features = shape[-3:]
-        numbers = self._next(prod(shape)).reshape(shape).copy()
-        steady = runs // 2
-        numbers[..., steady:, :, :] = _window(0, (runs - steady) * rows * features).reshape(-1, rows, features)
-        return numbers
-
-    def _next(self, size: int) -> Array:
-        if self._at + size > POOL.size:
-            self._at = size % 7919  # another offset in each round
-        start, self._at = self._at, self._at + size
-        return _window(start, size)
-
-    def wide(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """`shape` with room for every run."""
-        return (*shape[:-3], self.runs, *shape[-2:])
-
-    def of_operation(self, result: Array) -> Array:
-        """`result` as it may come out of one rounding to storage."""
-        error = result * self.arithmetic.unit_roundoff
-        error += self.arithmetic.smallest
-        if not np.isfinite(error).all():  # infinity stays what it is
-            error = np.where(np.isfinite(error), error, 0)
-        return result + error * self.normal(self.wide(result.shape))
+    def of_operation(self, result: Array, roundoffs: float = 1.0) -> Array:
+        """`result` as it may come out of an operation that errs by so many roundoffs of storage."""
+        a = self.arithmetic
+        noisy = self._multiplied(result, _factors(roundoffs * a.unit_roundoff))
+        noisy += _window(_addends(a.smallest), 0, noisy.shape[-3:])
+        return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
         """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·‖w∘x‖₂."""
         a, n = self.arithmetic, left.shape[-1]
-        one_run = left[..., :1, :, :]
-        other = right if right.ndim == 2 else right[..., :1, :, :]
-        norm = _norms(one_run, other)
+        if result.ndim == 3:
+            self._place = 0
+        norm = _norms(left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :])
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
-        scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
-        noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
+        norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        noisy = self._multiplied(norm, POOL)
+        noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
 
     def of_sum(self, result: Array, addends: Array, axis: Any, keepdims: bool) -> Array:
         """`result` of a sum along `axis` as it may come out in any order."""
         count = addends.size // max(result.size, 1)
         norm = np.sqrt(np.square(addends).sum(axis, keepdims=keepdims))
-        scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
-        return self.of_operation(result + scale * norm * self.normal(self.wide(result.shape)))
+        norm *= 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
+        noisy = self._multiplied(norm, POOL)
+        noisy += result
+        return self.of_operation(noisy)
+
+    def _multiplied(self, array: Array, pool: Array) -> Array:
+        """`array`, whose runs are one or all, times numbers of `pool`; `array` itself is changed where it has all."""
+        half, (rows, features), steps = self.runs // 2, array.shape[-2:], array.shape[:-3]
+        alike = array.shape[-3] == 1 < self.runs
+        noisy = np.empty((*steps, self.runs, rows, features)) if alike else array
+        new = (*steps, half, rows, features)
+        self._at = (self._at + prod(new)) % (POOL.size // 2)
+        self._place += 1
+        first, second = (array, array) if alike else (array[..., :half, :, :], array[..., half:, :, :])
+        np.multiply(first, _window(pool, self._at, new), out=noisy[..., :half, :, :])
+        same = _window(pool, 7919 * self._place % (POOL.size // 2), (self.runs - half, rows, features))
+        np.multiply(second, same, out=noisy[..., half:, :, :])
+        return noisy
 
 
 class Noisy(np.ndarray[Any, Any]):
@@ -99,11 +116,13 @@ class Noisy(np.ndarray[Any, Any]):
         """Perturb the result of `ufunc`, where it is one that rounds."""
         plain = [x.view(np.ndarray) if isinstance(x, Noisy) else x for x in inputs]
         result = getattr(ufunc, method)(*plain, **kwargs)
-        noise = type(self).noise
+        noise = self.noise
         if method == "reduce":
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
+        elif ufunc in ACTIVATIONS:
+            result = noise.of_operation(result, noise.arithmetic.activation_ulps)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -187,8 +206,10 @@ def _root_mean_square(x: Array, axis: int) -> Array:
 
 
 def _norms(left: Array, right: Array) -> Array:
-    """‖w∘x‖₂ for each element of a matrix product, where squares would underflow too."""
-    largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
-    scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
-    norms: Array = largest * np.sqrt(np.square(scaled) @ np.square(right))
-    return norms
+    """‖w∘x‖₂ for each element of a matrix product."""
+    squares: Array = np.square(left) @ np.square(right)
+    if squares.size and not (squares.min() > 1e-250 and squares.max() < 1e250):  # squares may have left the range
+        largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
+        scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
+        return np.asarray(largest * np.sqrt(np.square(scaled) @ np.square(right)))
+    return np.sqrt(squares, out=squares)

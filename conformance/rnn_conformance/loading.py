@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from rnn_conformance.backend import Backend, Policy, WrongUse
 from rnn_conformance.backends import describe, load_backend, load_object
 from rnn_conformance.request import KINDS, Request
@@ -26,6 +28,7 @@ def load(request: Request) -> Backend:
     else:
         backend = load_backend(request.backend)
     present(backend, request.device)
+    threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     return backend

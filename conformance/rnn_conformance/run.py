@@ -22,6 +22,7 @@ from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check, run_unit
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.request import Request
@@ -144,9 +145,11 @@ def record_of(
         policy=asdict(backend.policy),
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
-        checks=checks,
         time_budget=request.time_budget,
         shortfalls=shortfalls(checks, request.profile),
+        bins=BINS,
+        axes={axis: list(names) for axis, names in AXES.items()},
+        checks=checks,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rnn_conformance.record import CheckResult, Record
+from rnn_conformance.record import CheckResult, Finding, Record
 
 
 def printable(text: str) -> str:
@@ -49,8 +49,17 @@ def finding_lines(result: CheckResult) -> list[str]:
         f"    {found.sentence}",
         f"    {printable(found.message)}",
         f"    smallest case: {printable(found.case)}",
+        *(f"    looks like: {printable(line)}" for line in looks_like(found)),
         *([f"    replay: {printable(found.command)}"] if found.command else []),
     ]
+
+
+def looks_like(found: Finding) -> list[str]:
+    """What the diagnosis names, best first, or else where the deviation starts."""
+    if found.diagnosis is None:
+        return []
+    named = [f"{named.sentence} [{named.id}, ρ = {named.rho:.2g}]" for named in found.diagnosis.likely]
+    return named or [found.diagnosis.location] * bool(found.diagnosis.location)
 
 
 def slowest(results: Iterable[CheckResult], count: int = 3) -> list[tuple[str, float]]:
