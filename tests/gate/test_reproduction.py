@@ -50,6 +50,7 @@ def faithful(script: str, fault: Fault) -> str:
     for cell, module in fault.cells.items():
         line = rf"^from {re.escape(module.__module__)} import {module.__name__}$"
         script = re.sub(line, f"from tests.faults.base import {cell.upper()} as {module.__name__}", script, flags=re.M)
+        script = script.replace(f"{module.__module__}:{module.__name__}'", f"tests.faults.base:{cell.upper()}'")
     return script
 
 
