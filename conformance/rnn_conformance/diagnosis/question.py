@@ -60,7 +60,13 @@ class Question:
 
     @property
     def right(self) -> bool:
-        """Whether the call is right."""
+        """Whether the call is right.
+
+        Raises:
+            SaysNothing: where numbers may overflow, so that nothing can be told.
+        """
+        if not all(np.isfinite(b.truth).all() and np.isfinite(b.sigma).all() for b in self.budgets.values()):
+            raise SaysNothing("numbers overflow")
         return self.deviation <= LAMBDA
 
     @cached_property
@@ -192,12 +198,10 @@ def asked(subject: Subject, case: Case) -> Question:
 
     Raises:
         Broken, NotOffered: where it gives no result.
-        SaysNothing: where numbers may overflow, so that nothing can be told.
     """
     inputs = case.inputs()
     arithmetic = subject.backend.arithmetic(case.config.dtype)
-    question = Question(case, inputs, arithmetic, subject.run(case, inputs).arrays)
-    return sound(question)
+    return Question(case, inputs, arithmetic, subject.run(case, inputs).arrays)
 
 
 def asked_for_gradients(subject: Subject, case: Case) -> Question:
@@ -205,7 +209,6 @@ def asked_for_gradients(subject: Subject, case: Case) -> Question:
 
     Raises:
         Broken, NotOffered: where it gives none.
-        SaysNothing: where numbers may overflow, so that nothing can be told.
     """
     inputs = case.inputs()
     upstream = upstream_of(case, inputs)
@@ -213,15 +216,4 @@ def asked_for_gradients(subject: Subject, case: Case) -> Question:
     if inputs.lengths is not None:
         subject.require_lengths()
     _, actual = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
-    return sound(GradientQuestion(case, inputs, arithmetic, actual, upstream))
-
-
-def sound(question: Question) -> Question:
-    """The question, once its budget is known to be finite.
-
-    Raises:
-        SaysNothing: where it is not.
-    """
-    if not all(np.isfinite(b.truth).all() and np.isfinite(b.sigma).all() for b in question.budgets.values()):
-        raise SaysNothing("numbers overflow")
-    return question
+    return GradientQuestion(case, inputs, arithmetic, actual, upstream)

@@ -99,7 +99,12 @@ for _id, (_words, _starts) in GROUPS.items():
         f"the gradient by {_words} is a mean over steps and rows, not a sum",
         of(_starts, times(lambda kernel: 1 / max(sum(_lengths(kernel)), 1))),
     )
-    for _bound in (0.1, 0.5, 1.0, 5.0, 10.0):
+    add(f"{_id}-scaled", f"the gradient by {_words} is multiplied by 1 + {{amount}}", scaled(_starts), tuned=True)
+
+
+for _id in ("input", "parameters", "all"):
+    _words, _starts = GROUPS[_id]
+    for _bound in (0.1, 0.5, 1.0, 5.0):
         add(
             f"{_id}-clipped-{_bound:g}",
             f"the gradient by {_words} is clipped to ±{_bound:g}",
@@ -111,7 +116,6 @@ for _id, (_words, _starts) in GROUPS.items():
             f"the gradient by {_words} is rounded to {FORMATS[_format][0]}",
             of(_starts, lambda kernel, name, g, r=FORMATS[_format][2]: r(g)),  # type: ignore[misc]
         )
-    add(f"{_id}-scaled", f"the gradient by {_words} is multiplied by 1 + {{amount}}", scaled(_starts), tuned=True)
 
 
 def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
