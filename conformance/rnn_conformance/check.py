@@ -199,6 +199,10 @@ def run_unit(
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
     covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    most = backend.max_examples
+    if most is not None:  # other cases in other units, so that all of them have their turn
+        start_at = unit.entropy % max(len(printed + covering), 1)
+        printed, covering = [], (printed + covering)[start_at : start_at + most]
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -208,7 +212,8 @@ def run_unit(
     world.restore(backend, before)
     tried = len(printed) + len(covering)
     if not tried or sum(run.not_offered.values()) < tried:
-        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+        examples = max(1, round(EXAMPLES[profile] * check.share))
+        _generate(run, unit, examples if most is None else min(examples, most))
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
 
@@ -257,10 +262,10 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive:
-        outcome = "inconclusive"
+    elif run.not_offered:
+        outcome = "not_offered"
     else:
-        outcome = "not_offered" if run.not_offered else "not_run"
+        outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure" and run.expected is not None:
         failure, reason = run.expected[:2], run.expected[2].reason

@@ -13,6 +13,8 @@ from rnn_conformance.backend import Backend, WrongUse
 BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
+    "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
+    "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
 }
 
