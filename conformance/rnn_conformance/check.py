@@ -198,7 +198,8 @@ def run_unit(
     run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    extras = backend.extras(unit.cell)
+    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile], extras) if check.covering else []
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -230,7 +231,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 
     @seed(unit.entropy)
     @chosen
-    @given(cases(unit, **run.check.drawn))
+    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
