@@ -106,6 +106,14 @@ class Backend(ABC):
         """None where a layer of this config is offered, and the reason where it is not."""
         return None
 
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """What it offers beyond torch.nn: fields of the config for this cell, each with the values to try.
+
+        A field that is not named stays at its default, which is torch.nn's way. Where torch.nn's way is not offered,
+        it is left out of the values.
+        """
+        return {}
+
     def arithmetic(self, dtype: str) -> Arithmetic:
         """The arithmetic to which layers of this dtype are held."""
         return arithmetic_of(dtype, self.policy.flush_subnormals)

@@ -198,11 +198,12 @@ def run_unit(
     run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    extras = backend.extras(unit.cell)
+    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile], extras) if check.covering else []
     most = backend.max_examples
     if most is not None:  # other cases in other units, so that all of them have their turn
-        start_at = unit.entropy % max(len(printed + covering), 1)
-        printed, covering = [], (printed + covering)[start_at : start_at + most]
+        first = unit.entropy % max(len(printed + covering), 1)
+        printed, covering = [], (printed + covering)[first : first + most]
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -235,7 +236,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 
     @seed(unit.entropy)
     @chosen
-    @given(cases(unit, **run.check.drawn))
+    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -25,21 +26,29 @@ AXES: dict[str, tuple[Any, ...]] = {
 
 
 @cache
-def pairs() -> tuple[dict[str, Any], ...]:
-    """Rows in which each value of an axis meets each value of every other, some 25 of them."""
-    return tuple(dict(zip(AXES, row, strict=True)) for row in AllPairs(list(AXES.values())))
+def pairs(extras: tuple[tuple[str, tuple[Any, ...]], ...] = ()) -> tuple[dict[str, Any], ...]:
+    """Rows in which each value of an axis meets each value of every other, some 25 of them.
+
+    Args:
+        extras: axes besides AXES, of two values or more.
+    """
+    axes = AXES | dict(extras)
+    return tuple(dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values())))
 
 
-def covering_cases(unit: Unit, drawn: dict[str, Any], parts: int) -> list[Case]:
+def covering_cases(unit: Unit, drawn: dict[str, Any], parts: int, extras: Mapping[str, tuple[Any, ...]]) -> list[Case]:
     """The covering set within the bounds of a check.
 
     Args:
         drawn: the arguments that the check gives to `strategies.cases`.
+        extras: what the backend offers beyond torch.nn: fields of the config, each with its values.
         parts: into how many parts the set is divided, of which this unit's dtype takes one; the four dtypes together
             cover the whole set.
     """
     first = DTYPES.index(unit.dtype) % parts
-    rows = enumerate(pairs())
+    several = tuple((name, values) for name, values in extras.items() if len(values) > 1)
+    rows = enumerate(pairs(several))
+    drawn = dict(extras) | drawn
     return [_case(unit, row, drawn, unit.entropy * 100 + k) for k, row in rows if k % parts == first]
 
 
@@ -49,6 +58,7 @@ def _case(unit: Unit, row: dict[str, Any], drawn: dict[str, Any], seed: int) -> 
     fields["batch_first"] = row["shape"].endswith("batch_first")
     fields |= {"hidden_size": 4, "seq_len": 5, "batch_size": 3, "input_size": 2}
     fields |= {name: _one(value, seed) for name, value in drawn.items()}
+    fields |= {name: value for name, value in row.items() if name not in AXES}
     if row["layout"] not in drawn.get("layouts", LAYOUTS):
         fields["layout"] = drawn["layouts"][0]
     if "values" in drawn and row["values"] not in drawn["values"]:

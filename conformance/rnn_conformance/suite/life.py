@@ -22,6 +22,7 @@ ROWS = st.sampled_from((1, 2, 3, 5, 9))
 
 def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachine]:
     """The machine that drives one layer, and a second one beside it, within a unit of work."""
+    sized: dict[str, Any] = {"seq_len": 2, "batch_size": 3} | dict(subject.backend.extras(unit.cell))
 
     class Life(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -29,7 +30,7 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             self.told: list[str] = []
             self.calls = 0
 
-        @initialize(case=cases(unit, unbatched=False, values=CALM, seq_len=2, batch_size=3))
+        @initialize(case=cases(unit, unbatched=False, values=CALM, **sized))
         def born(self, case: Case) -> None:
             """Make the layer, and a second one of other weights."""
             self.case = case
