@@ -212,7 +212,7 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if not tried or sum(run.not_offered.values()) < tried:
+    if most is not None or not tried or sum(run.not_offered.values()) < tried:
         examples = max(1, round(EXAMPLES[profile] * check.share))
         _generate(run, unit, examples if most is None else min(examples, most))
     world.restore(backend, before)

@@ -13,6 +13,9 @@ from rnn_conformance.backend import Backend, WrongUse
 BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
+    "torch-compile": "rnn_conformance.backends.torch_compile:TorchCompileBackend",
+    "torch-compile-aot": "rnn_conformance.backends.torch_compile:TorchAotBackend",
+    "torch-export": "rnn_conformance.backends.torch_export:TorchExportBackend",
     "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
     "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
