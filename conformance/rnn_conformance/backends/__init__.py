@@ -16,10 +16,12 @@ BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
 }
 
 EXTRAS = {  # what to install for each file of this folder
     "drop_in": "torch",
+    "onnxruntime": "onnxruntime",
     "torch": "torch",
     "torch_cell": "torch",
 }
