@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
-from rnn_conformance.config import LayerConfig
+from rnn_conformance.config import BEYOND, LayerConfig
 
 Array = np.ndarray[Any, Any]
 
@@ -113,6 +113,14 @@ class Backend(ABC):
         it is left out of the values.
         """
         return {}
+
+    def lacks(self, config: LayerConfig) -> str | None:
+        """Why a config is not offered whose fields beyond torch.nn `extras` does not name; None where it names them."""
+        offered = self.extras(config.cell)
+        given = {name: getattr(config, name) for name in BEYOND}
+        usual = {field.name: field.default for field in fields(config)}
+        wrong = [f"{n}={v!r}" for n, v in given.items() if v not in offered.get(n, (usual[n],))]
+        return f"{', '.join(wrong)} is not offered" if wrong else None
 
     def arithmetic(self, dtype: str) -> Arithmetic:
         """The arithmetic to which layers of this dtype are held."""

@@ -109,10 +109,6 @@ class Subject:
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """One call of a new layer."""
-        if inputs.lengths is not None:
-            self.require_lengths()
-        if case.batch_size is None:
-            self.require_unbatched()
         layer = self.layer(case.config, inputs.parameters)
         return layer.of_case(case, inputs, training)
 
@@ -258,6 +254,10 @@ class DrivenLayer:
 
     def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """The call that a case describes."""
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
 

@@ -1,9 +1,11 @@
-"""Backends by name: those that come with the suite, entry points, and `module:Class`."""
+"""Backends by name: those that come with the suite, entry points, `module:Class`, `module:function`, `command:...`."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import shlex
 import sys
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,6 +21,14 @@ BUILT_IN = {
     "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
     "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
+}
+
+EXTRAS = {  # what to install for each file of this folder
+    "drop_in": "torch",
+    "onnxruntime": "onnxruntime",
+    "torch": "torch",
+    "torch_cell": "torch",
 }
 
 
@@ -28,11 +38,15 @@ def available() -> dict[str, str]:
 
 
 def load_backend(name: str) -> Backend:
-    """The backend of this name, or of this `module:Class`.
+    """The backend of this name, of this `module:Class` or `module:function`, or of this `command:executable arguments`.
 
     Raises:
         WrongUse: where there is none, it does not import, or it is not a backend.
     """
+    if name.startswith("command:"):
+        from rnn_conformance.backends.command import CommandBackend
+
+        return CommandBackend(shlex.split(name.removeprefix("command:")))
     target = available().get(name, name)
     if ":" not in target:
         raise WrongUse(
@@ -43,8 +57,13 @@ def load_backend(name: str) -> Backend:
         backend = made() if isinstance(made, type) else made
     except Exception as error:
         raise WrongUse(f"backend {name} cannot be made: {describe(error)}") from error
+    if inspect.isroutine(backend):
+        from rnn_conformance.backends.function import FunctionBackend
+
+        backend = FunctionBackend(backend)
     if not isinstance(backend, Backend):
-        raise WrongUse(f"{target} must be a subclass of rnn_conformance.Backend, not {type(backend).__name__}")
+        kind = type(backend).__name__
+        raise WrongUse(f"{target} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
     backend.name = backend.name or name
     return backend
 
@@ -61,7 +80,8 @@ def load_object(target: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        hint = " (install rnn-conformance[torch])" if error.name == "torch" else ""
+        extra = EXTRAS.get(module_name.removeprefix(f"{__name__}."))
+        hint = f" (install rnn-conformance[{extra}])" if extra else ""
         raise WrongUse(f"{target} cannot be imported: there is no module {error.name!r}{hint}") from error
     except Exception as error:
         raise WrongUse(f"{target} cannot be imported: {describe(error)}") from error
