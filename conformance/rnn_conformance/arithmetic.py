@@ -27,6 +27,8 @@ class Arithmetic:
     largest: float  # beyond it numbers overflow
     stored_smallest: float  # the same for stored results alone
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
+    input_steps: int = 0  # of what weights are multiplied with, where it is quantized: over the range of each step
+    weight_steps: int = 0  # of weights, where they are quantized: over twice the largest of each matrix
 
 
 def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:

@@ -78,6 +78,8 @@ class Noise:
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
         scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        if a.input_steps:
+            norm = np.hypot(norm, _quantized(a, one_run, other) / scale)
         noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
 
@@ -184,6 +186,22 @@ def _root_mean_square(x: Array, axis: int) -> Array:
     mean: Array = np.square(scaled).mean(axis=axis, keepdims=True)
     root: Array = largest * np.sqrt(mean)
     return root
+
+
+def _quantized(arithmetic: Arithmetic, left: Array, right: Array) -> Array:
+    """The standard deviation of each element of a matrix product whose factors are rounded to evenly spaced numbers.
+
+    Rounding to a spacing s errs evenly within ±s/2, with standard deviation s/√12. Spacings are those of a whole matrix
+    of weights, and of all that it is multiplied with at once: all rows and steps, some of which may lie outside `left`,
+    so that a range is not taken for less than that of an activation.
+    """
+    high, low = np.max(left, initial=1.0), np.min(left, initial=-1.0)
+    spacing = (high - low) / arithmetic.input_steps
+    weight_spacing = 2 * np.max(np.abs(right), initial=0.0) / arithmetic.weight_steps
+    of_inputs = spacing * np.sqrt(np.square(right).sum(-2, keepdims=True))
+    of_weights = weight_spacing * np.sqrt(np.square(left).sum(-1, keepdims=True))
+    error: Array = np.hypot(of_inputs, of_weights) / sqrt(12)
+    return error
 
 
 def _norms(left: Array, right: Array) -> Array:

@@ -19,6 +19,7 @@ BUILT_IN = {
     "torch-compile-aot": "rnn_conformance.backends.torch_compile:TorchAotBackend",
     "torch-export": "rnn_conformance.backends.torch_export:TorchExportBackend",
     "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
+    "torch-quantized": "rnn_conformance.backends.torch_quantized:TorchQuantizedBackend",
     "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
