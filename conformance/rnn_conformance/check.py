@@ -200,10 +200,9 @@ def run_unit(
     printed = check.explicit(unit) if check.explicit else []
     extras = backend.extras(unit.cell)
     covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile], extras) if check.covering else []
-    most = backend.max_examples
-    if most is not None:  # other cases in other units, so that all of them have their turn
-        first = unit.entropy % max(len(printed + covering), 1)
-        printed, covering = [], (printed + covering)[first : first + most]
+    few = backend.max_examples
+    if few is not None:
+        printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -212,11 +211,26 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if most is not None or not tried or sum(run.not_offered.values()) < tried:
-        examples = max(1, round(EXAMPLES[profile] * check.share))
-        _generate(run, unit, examples if most is None else min(examples, most))
+    examples = max(1, round(EXAMPLES[profile] * check.share))
+    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
+        examples = 0 if tried else min(examples, few + 1)
+    if examples and (not tried or sum(run.not_offered.values()) < tried):
+        _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offered(backend: Backend, case: Case) -> bool:
+    """Whether a backend says that it takes this case."""
+    policy = backend.policy
+    taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
+    return taken and not backend.supports(case.config)
+
+
+def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:
+    """So many of the cases, others in other units, so that all of them have their turn."""
+    first = unit.entropy % max(len(cases), 1)
+    return (cases + cases)[first : first + min(count, len(cases))]
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:

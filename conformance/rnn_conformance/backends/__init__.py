@@ -21,6 +21,9 @@ BUILT_IN = {
     "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
     "torch-quantized": "rnn_conformance.backends.torch_quantized:TorchQuantizedBackend",
     "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
+    "equinox": "rnn_conformance.backends.equinox:EquinoxBackend",
+    "flax": "rnn_conformance.backends.flax:FlaxBackend",
+    "haiku": "rnn_conformance.backends.haiku:HaikuBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
 }
