@@ -64,7 +64,7 @@ class JaxBackend(Backend):
     """Lanes of a JAX library, stacked. NumPy arrays go in, as JAX allows, and JAX's own come out."""
 
     policy = replace(Policy(), empty_sequence="state", lengths=False)
-    max_examples = 3
+    max_examples = 2
 
     def __init__(self) -> None:
         self.compiled = cache(self._compiled)
