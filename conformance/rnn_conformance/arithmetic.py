@@ -27,6 +27,7 @@ class Arithmetic:
     largest: float  # beyond it numbers overflow
     stored_smallest: float  # the same for stored results alone
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
+    activation_error: float = 0.0  # the absolute error of sigmoid and tanh, where it does not shrink with their values
 
 
 def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:
