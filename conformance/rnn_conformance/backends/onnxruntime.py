@@ -23,6 +23,7 @@ class OnnxRuntimeBackend(OnnxBackend):
     """ONNX Runtime's CPU execution provider."""
 
     name = "onnxruntime"
+    policy = replace(OnnxBackend.policy, empty_sequence="state", zero_length="state")
 
     @property
     def version(self) -> str:
@@ -67,4 +68,4 @@ class OnnxRuntimeBackend(OnnxBackend):
 
     def expectations(self) -> Path | None:
         """What it is known to do otherwise."""
-        return None
+        return Path(__file__).with_name("onnxruntime.toml")
