@@ -16,12 +16,16 @@ BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
 }
 
 EXTRAS = {  # what to install for each file of this folder
     "drop_in": "torch",
+    "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
+    "onnxruntime_torch_export": "onnxruntime-torch-export",
     "torch": "torch",
     "torch_cell": "torch",
 }
