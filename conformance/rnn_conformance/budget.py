@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import hypot, prod, sqrt
 from typing import Any, ClassVar
 
@@ -21,67 +22,64 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
+ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
 EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
-POOL = np.random.default_rng(0x5EED).standard_normal(1 << 19)
 
 
-def _window(start: int, size: int) -> Array:
-    window = POOL[start : start + size]
-    return window if window.size == size else np.resize(POOL, size)
+@lru_cache(maxsize=256)
+def _normal(runs: int, rows: int, features: int) -> Array:
+    """Standard normal numbers for operations of one shape, (turns, runs, rows, features): each takes the next turn.
+
+    In the second half of the runs all turns are the same: a steady input meets the same rounding at every step, and
+    errors that agree grow faster than those that vary. There are enough turns that those of the first half are as good
+    as new ones, and drawing none saves most of the time.
+    """
+    size = runs * rows * features
+    turns = min(61, max(3, 32768 // max(size, 1)) | 1)
+    numbers = np.random.default_rng([runs, rows, features]).standard_normal((turns, runs, rows, features))
+    steady = runs // 2
+    numbers[:, steady:] = numbers[:1, steady:]
+    return numbers
+
+
+@lru_cache(maxsize=256)
+def _errors(runs: int, rows: int, features: int, unit_roundoff: float, smallest: float) -> tuple[Array, Array]:
+    """What an operation is multiplied by and what is added to it, for the numbers of `_normal`."""
+    numbers = _normal(runs, rows, features)
+    return 1 + unit_roundoff * numbers, smallest * numbers[0]
 
 
 class Noise:
-    """The rounding errors of one declared arithmetic, drawn from one seed."""
+    """The rounding errors of one declared arithmetic."""
 
     def __init__(self, arithmetic: Arithmetic, runs: int, seed: int) -> None:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
         self.ranges: dict[Any, tuple[float, float]] = {}  # of what each matrix of weights is multiplied with
-        self._at = int(np.random.default_rng(seed).integers(POOL.size))
+        self._turn = seed
 
-    def normal(self, shape: tuple[int, ...]) -> Array:
-        """Standard normal numbers for one operation; in the second half of the runs the same ones at every step.
-
-        A steady input meets the same rounding at every step, and errors that agree grow faster than those that vary.
-        The numbers come from a fixed pool, as good here as new ones and many times as fast.
-        """
-        runs, rows, features = shape[-3:]
-        numbers = self._next(prod(shape)).reshape(shape).copy()
-        steady = runs // 2
-        numbers[..., steady:, :, :] = _window(0, (runs - steady) * rows * features).reshape(-1, rows, features)
-        return numbers
-
-    def _next(self, size: int) -> Array:
-        if self._at + size > POOL.size:
-            self._at = size % 7919  # another offset in each round
-        start, self._at = self._at, self._at + size
-        return _window(start, size)
-
-    def wide(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """`shape` with room for every run."""
-        return (*shape[:-3], self.runs, *shape[-2:])
-
-    def of_operation(self, result: Array) -> Array:
-        """`result` as it may come out of one rounding to storage."""
-        error = result * self.arithmetic.unit_roundoff
-        error += self.arithmetic.smallest
-        if not np.isfinite(error).all():  # infinity stays what it is
-            error = np.where(np.isfinite(error), error, 0)
-        return result + error * self.normal(self.wide(result.shape))
+    def of_operation(self, result: Array, absolute: float = 0.0) -> Array:
+        """`result` as it may come out of one rounding to storage, and of an error besides that it does not scale."""
+        a = self.arithmetic
+        factors, addends = _errors(self.runs, *result.shape[-2:], a.unit_roundoff, a.smallest + absolute)
+        chosen = factors[self._next(result.shape, len(factors))]
+        noisy: Array = np.multiply(result, chosen, out=result if result.shape == chosen.shape else None)
+        noisy += addends
+        return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
         """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·‖w∘x‖₂."""
         a, n = self.arithmetic, left.shape[-1]
-        one_run = left[..., :1, :, :]
-        other = right if right.ndim == 2 else right[..., :1, :, :]
+        one_run, other = left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :]
         norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
-        scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
         if a.input_steps:
-            norm = np.hypot(norm, self._quantized(one_run, other) / scale)
-        noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
+            norm = np.hypot(norm, self._quantized(one_run, other))
+        noisy = norm * self._numbers(result.shape)
+        noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
 
     def _quantized(self, left: Array, right: Array) -> Array:
@@ -105,7 +103,20 @@ class Noise:
         count = addends.size // max(result.size, 1)
         norm = np.sqrt(np.square(addends).sum(axis, keepdims=keepdims))
         scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
-        return self.of_operation(result + scale * norm * self.normal(self.wide(result.shape)))
+        return self.of_operation(result + scale * norm * self._numbers(result.shape))
+
+    def _numbers(self, shape: tuple[int, ...]) -> Array:
+        numbers = _normal(self.runs, *shape[-2:])
+        chosen: Array = numbers[self._next(shape, len(numbers))]
+        return chosen
+
+    def _next(self, shape: tuple[int, ...], turns: int) -> Any:
+        """The turn of the next operation, or of each step where the shape has an axis of steps."""
+        steps = prod(shape[:-3])
+        self._turn += steps
+        if len(shape) == 3:
+            return self._turn % turns
+        return (np.arange(self._turn - steps, self._turn) % turns).reshape(shape[:-3])
 
 
 class Noisy(np.ndarray[Any, Any]):
@@ -118,11 +129,13 @@ class Noisy(np.ndarray[Any, Any]):
         """Perturb the result of `ufunc`, where it is one that rounds."""
         plain = [x.view(np.ndarray) if isinstance(x, Noisy) else x for x in inputs]
         result = getattr(ufunc, method)(*plain, **kwargs)
-        noise = type(self).noise
+        noise = self.noise
         if method == "reduce":
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
+        elif ufunc in ACTIVATIONS:
+            result = noise.of_operation(result, noise.arithmetic.activation_error)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -207,8 +220,10 @@ def _root_mean_square(x: Array, axis: int) -> Array:
 
 
 def _norms(left: Array, right: Array) -> Array:
-    """‖w∘x‖₂ for each element of a matrix product, where squares would underflow too."""
-    largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
-    scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
-    norms: Array = largest * np.sqrt(np.square(scaled) @ np.square(right))
-    return norms
+    """‖w∘x‖₂ for each element of a matrix product."""
+    squares: Array = np.square(left) @ np.square(right)
+    if squares.size and not (squares.min() > 1e-250 and squares.max() < 1e250):  # squares may have left the range
+        largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
+        scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
+        return np.asarray(largest * np.sqrt(np.square(scaled) @ np.square(right)))
+    return np.sqrt(squares, out=squares)

@@ -16,14 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
-from rnn_conformance.covering import covering_cases
+from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
 
-EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
-COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
+EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
+COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -199,7 +199,7 @@ def run_unit(
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
     extras = backend.extras(unit.cell)
-    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile], extras) if check.covering else []
+    covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
     few = backend.max_examples
     if few is not None:
         printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)

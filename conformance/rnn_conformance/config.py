@@ -43,7 +43,7 @@ class LayerConfig:
     reset_after: bool = True  # of a GRU: whether the reset gate acts after the recurrent product, as in torch.nn
     recurrent_bias: str = "all"  # the gates that have a bias_hh: all, none, or of a GRU the candidate alone
     peepholes: bool = False  # of an LSTM: whether gates see the cell state
-    clip: float = 0.0  # what enters an activation is kept within ±clip; 0 for no bounds
+    clip: float = 0.0  # what enters gates is kept within ±clip; 0 for no bounds
     input_forget: bool = False  # of an LSTM: whether the forget gate is 1 - the input gate
     forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
 

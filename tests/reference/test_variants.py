@@ -70,7 +70,7 @@ def test_one_step_with_everything_follows_onnx_equations() -> None:
     (z_i, z_f, z_g, z_o), (p_i, p_f, p_o), c = z.reshape(4, 3), w["peephole_l0"].reshape(3, 3), c[0, 0]
     new = f(z_f + p_f * c) * c + f(z_i + p_i * c) * g(z_g)
     assert np.allclose(c_n[0, 0], new, rtol=1e-12)
-    assert np.allclose(output[0, 0], f(z_o + p_o * new) * g(new), rtol=1e-12)
+    assert np.allclose(output[0, 0], f(z_o + p_o * new) * np.tanh(new), rtol=1e-12)
 
 
 def test_coupled_gates_add_up_to_one() -> None:
@@ -94,7 +94,7 @@ def test_a_wide_clip_changes_nothing_and_a_narrow_one_something(kind: str, more:
     assert not same(run(kind, parameters, clip=0.1, **more), run(kind, parameters, **more))
 
 
-def test_clip_bounds_what_enters_an_activation() -> None:
+def test_clip_bounds_what_enters_a_gate() -> None:
     output, _ = run("rnn", weights("rnn"), clip=0.5)
     assert np.abs(output).max() <= np.tanh(0.5)
 

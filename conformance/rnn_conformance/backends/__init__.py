@@ -24,15 +24,30 @@ BUILT_IN = {
     "equinox": "rnn_conformance.backends.equinox:EquinoxBackend",
     "flax": "rnn_conformance.backends.flax:FlaxBackend",
     "haiku": "rnn_conformance.backends.haiku:HaikuBackend",
+    "keras-jax": "rnn_conformance.backends.keras:KerasJaxBackend",
+    "keras-tensorflow": "rnn_conformance.backends.keras:KerasTensorFlowBackend",
+    "keras-torch": "rnn_conformance.backends.keras:KerasTorchBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
 }
 
 EXTRAS = {  # what to install for each file of this folder
     "drop_in": "torch",
+    "equinox": "equinox",
+    "flax": "flax",
+    "haiku": "haiku",
+    "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
+    "onnxruntime_torch_export": "onnxruntime-torch-export",
     "torch": "torch",
     "torch_cell": "torch",
+    "torch_compile": "torch",
+    "torch_export": "torch",
+    "torch_functional": "torch",
+    "torch_quantized": "torch",
+    "torch_script": "torch",
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -14,6 +16,15 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backend import Array, Backend, Layer
 from rnn_conformance.config import LayerConfig
+
+SETTERS: dict[str, Callable[[Any], Any]] = {
+    "default dtype": torch.set_default_dtype,
+    "number of threads": torch.set_num_threads,
+    "gradient mode": torch.set_grad_enabled,
+    "deterministic algorithms": torch.use_deterministic_algorithms,
+    "float32 matmul precision": torch.set_float32_matmul_precision,
+    "random state": lambda state: torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8)),
+}
 
 cudnn_version: Callable[[], int | None] = torch.backends.cudnn.version
 
@@ -68,6 +79,16 @@ class ModuleLayer(Layer):
         """The module's named parameters."""
         return dict(self.module.named_parameters())
 
+    def save(self) -> Any:
+        """The module's state_dict, as a file."""
+        file = io.BytesIO()
+        torch.save(self.module.state_dict(), file)
+        return file.getvalue()
+
+    def load(self, saved: Any) -> None:
+        """Load a state_dict from such a file."""
+        self.module.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
+
 
 def differentiate(
     run: Callable[..., Any],
@@ -91,6 +112,11 @@ def differentiate(
     found = {"input": leaf.grad} | {name: parameter.grad for name, parameter in parameters.items()}
     found |= {name: part.grad for name, part in zip(("h_0", "c_0"), leaves or (), strict=False)}
     return output, state, {name: gradient for name, gradient in found.items() if gradient is not None}
+
+
+@lru_cache
+def _parameters_of(module: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(module).parameters
 
 
 class DropInBackend(Backend):
@@ -126,7 +152,7 @@ class DropInBackend(Backend):
         module = self.modules[config.kind]
         if module is None:
             return f"no {config.kind.upper()} is offered"
-        taken = inspect.signature(module).parameters
+        taken = _parameters_of(module)
         if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in taken.values()):
             return None
         lacking = [name for name in config.torch_arguments() if name not in taken]
@@ -193,13 +219,11 @@ class DropInBackend(Backend):
         }
 
     def restore(self, settings: Mapping[str, Any]) -> None:
-        """Set torch's settings again."""
-        torch.set_default_dtype(settings["default dtype"])
-        torch.set_num_threads(settings["number of threads"])
-        torch.set_grad_enabled(settings["gradient mode"])
-        torch.use_deterministic_algorithms(settings["deterministic algorithms"])
-        torch.set_float32_matmul_precision(settings["float32 matmul precision"])
-        torch.set_rng_state(torch.frombuffer(bytearray(settings["random state"]), dtype=torch.uint8))
+        """Set those of torch's settings that differ; to set some of them imports half of torch."""
+        now = self.settings()
+        for name, value in settings.items():
+            if now[name] != value:
+                SETTERS[name](value)
 
     def environment(self) -> dict[str, str]:
         """torch, its threads and oneDNN, and the GPU where there is one."""

@@ -1,8 +1,8 @@
 """ONNX models of a config, and what backends share that run them.
 
 A layer is one node: operator LSTM, GRU or RNN. The directions of every second layer are two nodes, one forward and one
-reverse, so that each value of the attribute `direction` is driven. Optional inputs are left out where the call has none:
-B without bias, sequence_lens without lengths, initial_h and initial_c without a state, P without peepholes.
+reverse, so that each value of the attribute `direction` is driven. Optional inputs are left out where the call has
+none: B without bias, sequence_lens without lengths, initial_h and initial_c without a state, P without peepholes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Graph:
 
 
 def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> Any:
-    """The model of a stack whose inputs are `input`, and where they are asked for `lengths` and h_0_0, c_0_0, h_0_1, ...
+    """The model of a stack whose inputs are `input`, and where asked for `lengths` and h_0_0, c_0_0, h_0_1, ...
 
     Its outputs are `output`, and h_n_0, c_n_0, h_n_1, ..., the states of each layer.
     """
