@@ -29,6 +29,7 @@ def _arguments(config: LayerConfig) -> dict[str, Any]:
         "batch_first": config.batch_first,
         "bidirectional": config.bidirectional,
     }
+    arguments |= config.beyond_torch()
     if config.kind == "lstm":
         arguments["proj_size"] = config.proj_size
     if config.kind == "rnn":

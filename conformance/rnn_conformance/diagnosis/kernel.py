@@ -158,8 +158,7 @@ class Kernel:
             return outputs[0], finals[0]
         output = merged(rows, outputs, len(x), x.shape[-2])
         final = tuple(
-            merged(rows, [part[np.newaxis] for part in parts], 1, x.shape[-2])[0]
-            for parts in zip(*finals, strict=True)
+            merged(rows, [part[np.newaxis] for part in parts], 1, x.shape[-2])[0] for parts in zip(*finals, strict=True)
         )
         return output, final
 

@@ -130,7 +130,12 @@ def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
     return change
 
 
-for _id, _names in (("states", ("h_0", "c_0")), ("parameters", ("weight", "bias")), ("h_0", ("h_0",)), ("c_0", ("c_0",))):
+for _id, _names in (
+    ("states", ("h_0", "c_0")),
+    ("parameters", ("weight", "bias")),
+    ("h_0", ("h_0",)),
+    ("c_0", ("c_0",)),
+):
     for _lanes, _whose, _keep in (
         ("upper", "upper layers", lambda lane: lane.startswith("l0")),
         ("first", "the first layer", lambda lane: not lane.startswith("l0")),
@@ -308,9 +313,7 @@ for _part, _name in enumerate("hc"):
     add(
         f"detached-{_name}",
         f"no gradient goes through {_name} from a step to the one before",
-        lambda kernel, part=_part: (
-            _cut(lambda taken, steps: False, (part,))(kernel) if len(kernel.hx) == 2 else None
-        ),
+        lambda kernel, part=_part: _cut(lambda taken, steps: False, (part,))(kernel) if len(kernel.hx) == 2 else None,
     )
 add(
     "detached-after-first-step",
@@ -388,9 +391,7 @@ for _id, _words, _keep_rows in (
     ("last-row-only", "counts the last row alone", lambda n: (np.arange(n) == n - 1).astype(float)),
     ("without-last-row", "leaves the last row out", lambda n: (np.arange(n) < n - 1).astype(float)),
 ):
-    add(
-        f"parameters-{_id}", f"the gradient by every parameter {_words}", _rows_counted(_keep_rows, ("weight", "bias"))
-    )
+    add(f"parameters-{_id}", f"the gradient by every parameter {_words}", _rows_counted(_keep_rows, ("weight", "bias")))
     add(f"bias-{_id}", f"the gradient by every bias {_words}", _rows_counted(_keep_rows, ("bias",)))
 
 # Rows, columns and gates of parameters
