@@ -93,10 +93,6 @@ class Subject:
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """One call of a new layer."""
-        if inputs.lengths is not None:
-            self.require_lengths()
-        if case.batch_size is None:
-            self.require_unbatched()
         layer = self.layer(case.config, inputs.parameters)
         return layer.of_case(case, inputs, training)
 
@@ -243,6 +239,10 @@ class DrivenLayer:
 
     def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """The call that a case describes."""
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
 
@@ -267,6 +267,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a gradient is missing or not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
@@ -293,6 +297,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a result is not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = self._outward_state(inputs.hx, batched, case.layout)
