@@ -118,9 +118,13 @@ class Subject:
         """The oracle's gradients.
 
         Raises:
+            NotOffered: where the oracle has none.
             SaysNothing: where gradients of zeros would pass.
         """
-        truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        try:
+            truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        except NotImplementedError as error:
+            raise NotOffered(str(error)) from error
         if truth.says_nothing:
             raise SaysNothing(truth.says_nothing)
         return truth
