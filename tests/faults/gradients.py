@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .base import GRU, LSTM, Around, Call, Kernel, Lane, State, each, on_data
+from .base import GRU, LSTM, Around, Kernel, Lane, State, each, on_data
 from .zoo import fault
 
 Change = Callable[[Tensor], Tensor]
@@ -56,7 +56,7 @@ class OfParameters(Around):
 # By input and states
 
 
-@fault("gradients.input", "every config", cells="gru", probe="gradients")
+@fault("gradients.input", "every config", source="jcjohnson/torch-rnn#36", cells="gru", probe="gradients")
 class InputGradientLost(Around):
     """The input gets no gradient."""
 

@@ -24,7 +24,7 @@ class ThirdLayerNeverRun(Kernel):
         return part, tuple(state)
 
 
-@fault("values.stack", "more than one layer", cells="rnn", num_layers=3)
+@fault("values.stack", "more than one layer", source="apache/mxnet#17479", cells="rnn", num_layers=3)
 class UpperLayersShareWeights(Kernel):
     """Each layer uses the weights of the layer below, where the shapes agree."""
 

@@ -127,7 +127,7 @@ class KeepsBuffers(Around):
         return held.setdefault((name, value.shape, value.dtype), torch.empty_like(value)).copy_(value)
 
 
-@fault("purity.results", "a second call of the same shape", cells="gru", probe="calls")
+@fault("purity.results", "a second call of the same shape", source="torch/torch7#935", cells="gru", probe="calls")
 class OutputBufferReused(KeepsBuffers):
     """The output is a view of a buffer that the next call of the same shape overwrites."""
 
@@ -173,7 +173,7 @@ class CachesWeights(Kernel):
         return Lane(**{**vars(own), **held[layer, direction]})
 
 
-@fault("purity.weights", "new weights after a call", cells="gru", probe="new_weights")
+@fault("purity.weights", "new weights after a call", source="pytorch/pytorch#65688", cells="gru", probe="new_weights")
 class WeightsPackedOnce(CachesWeights):
     """Weights are packed at the first call, and new ones are not seen."""
 
@@ -185,7 +185,9 @@ class BiasesPackedOnce(CachesWeights):
     cached = ("b_ih", "b_hh")
 
 
-@fault("values.cell", "a second layer of the same sizes", cells="gru", probe="two_layers")
+@fault(
+    "values.cell", "a second layer of the same sizes", source="pytorch/pytorch#95563", cells="gru", probe="two_layers"
+)
 class WeightsCachedBySize(Kernel):
     """Packed weights are cached for the whole process by their shape alone."""
 

@@ -9,6 +9,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from rnn_conformance.run import load_checks
+
 from . import trial
 from .trial import Found, Trial
 from .zoo import Fault
@@ -66,6 +68,7 @@ def trials(
     Args:
         patience: seconds without a word, after which a process counts as hanging.
     """
+    load_checks()  # once, for every process
     waiting = iter(jobs)
     at_work: dict[Connection, Running] = {}
     while True:
