@@ -1,4 +1,4 @@
-"""python -m tests.faults: the suite against the whole zoo; how many faults it kills, and whether it accuses a control."""
+"""python -m tests.faults: the suite against the zoo: how many faults it kills, and whether it accuses a control."""
 
 from __future__ import annotations
 
