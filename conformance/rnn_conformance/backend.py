@@ -77,6 +77,14 @@ class Layer(ABC):
         """The parameters as the layer holds them, by torch.nn's names."""
         raise NotImplementedError
 
+    def save(self) -> Any:
+        """What `load` takes, apart from the layer from now on: as torch's state_dict, written to a file."""
+        raise NotImplementedError
+
+    def load(self, saved: Any) -> None:
+        """Take the parameters of the layer whose `save` gave this."""
+        raise NotImplementedError
+
 
 class Backend(ABC):
     """An implementation under test."""

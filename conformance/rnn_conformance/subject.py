@@ -338,19 +338,33 @@ class DrivenLayer:
             NotOffered: where the layer gives no view of them.
             BackendRaised: where it fails.
         """
-        try:
-            return self.layer.parameters()
-        except NotImplementedError as error:
-            raise NotOffered("a view of the parameters is not offered") from error
-        except Exception as error:
-            raise BackendRaised("parameters()", error) from error
+        views: Mapping[str, Any] = self._asked("a view of the parameters", self.layer.parameters)
+        return views
 
     def copy(self) -> DrivenLayer:
         """A deep copy of the layer."""
+        return replace(self, layer=self._asked("copy.deepcopy of the layer", lambda: deepcopy(self.layer)))
+
+    def save(self) -> Any:
+        """What `load` takes.
+
+        Raises:
+            NotOffered: where the layer cannot be saved.
+            BackendRaised: where it fails.
+        """
+        return self._asked("save()", self.layer.save)
+
+    def load(self, saved: Any) -> None:
+        """Take the parameters from what another layer's `save` gave."""
+        self._asked("load()", lambda: self.layer.load(saved))
+
+    def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
-            return replace(self, layer=deepcopy(self.layer))
+            return ask()
+        except NotImplementedError as error:
+            raise NotOffered(f"{what} is not offered") from error
         except Exception as error:
-            raise BackendRaised("copy.deepcopy of the layer", error) from error
+            raise BackendRaised(what, error) from error
 
     def own_form(self, array: Array, batched: bool) -> Array:
         """Time-major input as the layer takes it."""

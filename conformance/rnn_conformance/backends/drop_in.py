@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -77,6 +78,16 @@ class ModuleLayer(Layer):
     def parameters(self) -> Mapping[str, Any]:
         """The module's named parameters."""
         return dict(self.module.named_parameters())
+
+    def save(self) -> Any:
+        """The module's state_dict, as a file."""
+        file = io.BytesIO()
+        torch.save(self.module.state_dict(), file)
+        return file.getvalue()
+
+    def load(self, saved: Any) -> None:
+        """Load a state_dict from such a file."""
+        self.module.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
 
 
 def differentiate(

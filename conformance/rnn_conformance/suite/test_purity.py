@@ -163,7 +163,7 @@ def test_copies(subject: Subject, case: Case) -> None:
 
 @check(PURE, needs=("purity.calls",), machine=life_of, covering=False)
 def test_life(subject: Subject, case: Case) -> None:
-    """Through a random life (chunks, new batches, new weights, copies, training, a second layer beside it) every result
-    is the oracle's, and none changes afterwards.
+    """Through a random life (chunks, lengths, new batches, new weights, copies, saving and loading, training, wrong
+    calls, a second layer beside it) every result is the oracle's, and none changes afterwards.
     """
     subject.verify(case)
