@@ -27,6 +27,11 @@ class Job:
     seed: int
     in_order: bool
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its trial is one of a kind by."""
+        return self.module.name, self.profile, self.seed
+
 
 def _child(job: Job, outward: Connection, run: Callable[..., Trial]) -> None:
     outward.send(run(job.module, job.profile, job.seed, job.in_order, outward.send))

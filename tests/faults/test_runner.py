@@ -94,7 +94,8 @@ def test_a_suite_that_fails_has_found_nothing() -> None:
 
 def test_record_and_page(tmp_path: Path) -> None:
     """The record comes back as it was written; its page names every fault, and is escaped."""
-    record = write(record_of(a_trial(ONE.name), a_trial("wider-inside")), tmp_path)
+    record = record_of(a_trial(ONE.name), a_trial("wider-inside"))
+    write(record, page(record), tmp_path)
     assert read(tmp_path) == record
     text = (tmp_path / "index.html").read_text("utf-8")
     assert text == page(record)
@@ -105,8 +106,11 @@ def test_record_and_page(tmp_path: Path) -> None:
     assert "://" not in text.replace("https://github.com/", "")
 
 
-def test_profiles_are_joined(tmp_path: Path) -> None:
-    """A run of one profile leaves the other's trials in the record."""
-    write(record_of(a_trial(ONE.name, "smoke"), a_trial(ONE.name, seconds=7.0)), tmp_path)
-    joined = record_of(a_trial(ONE.name)).joined(read(tmp_path), ["ci"])
+def test_earlier_trials_are_kept(tmp_path: Path) -> None:
+    """A run adds to the record, unless the suite or the zoo has changed since."""
+    write(record_of(a_trial(ONE.name, "smoke"), a_trial(ONE.name, seconds=7.0)), "", tmp_path)
+    joined = record_of(a_trial(ONE.name)).joined(read(tmp_path))
     assert [(t.profile, t.seconds) for t in joined.trials] == [("smoke", 1.0), ("ci", 1.0)]
+    changed = record_of(a_trial(ONE.name))
+    changed.digest = "another"
+    assert len(changed.joined(read(tmp_path)).trials) == 1
