@@ -218,7 +218,7 @@ class RecurrentWeightsTransposed(Kernel):
     def project_state(self, h: Tensor, lane: Lane) -> Tensor:
         if lane.w_hr is not None:
             return super().project_state(h, lane)
-        w = torch.cat([gate.mT for gate in lane.w_hh.split(self.hidden_size)])
+        w = torch.cat([gate.mT for gate in lane.w_hh.view(-1, self.hidden_size, self.hidden_size)])
         product = self.matmul(h, w)
         return product if lane.b_hh is None else product + lane.b_hh
 

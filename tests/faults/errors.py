@@ -25,7 +25,7 @@ class OtherDtypesCast(Around):
     """Input of another dtype is cast."""
 
     def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
-        return on_data(lambda x: x.to(self.weight_ih_l0.dtype), input), hx
+        return on_data(lambda x: x.to(next(self.parameters()).dtype), input), hx
 
 
 @fault("errors.input", "input of integers", cells="rnn", probe="wrong", wrong="integers")
@@ -33,7 +33,7 @@ class IntegersTaken(Around):
     """Input of integers is taken as numbers."""
 
     def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
-        weight = self.weight_ih_l0
+        weight = next(self.parameters())
         return on_data(lambda x: x if x.is_floating_point() else x.to(weight.dtype), input), hx
 
 
@@ -171,16 +171,18 @@ class WrongCallPoisonsNext(Around):
 class RateClamped(Around):
     """A dropout that is no probability is clamped to one."""
 
-    def __init__(self, *arguments: Any, dropout: float = 0.0, **keywords: Any) -> None:
-        super().__init__(*arguments, dropout=min(max(dropout, 0.0), 1.0), **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords["dropout"] = min(max(keywords.get("dropout", 0.0), 0.0), 1.0)
+        super().__init__(*arguments, **keywords)
 
 
 @fault("errors.constructor", "num_layers=0", cells="gru", probe="constructor", num_layers=0)
 class NoLayersIsOne(Around):
     """num_layers=0 makes one layer."""
 
-    def __init__(self, *arguments: Any, num_layers: int = 1, **keywords: Any) -> None:
-        super().__init__(*arguments, num_layers=max(num_layers, 1), **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords["num_layers"] = max(keywords.get("num_layers", 1), 1)
+        super().__init__(*arguments, **keywords)
 
 
 @fault("errors.constructor", "proj_size for a GRU", cells="gru", probe="constructor", proj_size=1)
@@ -195,9 +197,10 @@ class ProjectionIgnored(GRU):
 class ProjectionTooLargeIgnored(Around):
     """A proj_size that is not smaller than hidden_size is ignored."""
 
-    def __init__(self, input_size: int, hidden_size: int, *arguments: Any, proj_size: int = 0, **keywords: Any) -> None:
-        fits = proj_size if proj_size < hidden_size else 0
-        super().__init__(input_size, hidden_size, *arguments, proj_size=fits, **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        if keywords.get("proj_size", 0) >= keywords["hidden_size"]:
+            keywords["proj_size"] = 0
+        super().__init__(*arguments, **keywords)
 
 
 @fault("edges.empty_sequence", "a sequence of no steps", cells="gru", probe="wrong", wrong="no steps")

@@ -24,13 +24,13 @@ class _Backward(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.change(gradient), None
 
 
 def backward(change: Change) -> Change:
     """A function that is the identity forward, and `change` backward."""
-    return lambda x: _Backward.apply(x, change)
+    return lambda x: _Backward.apply(x, change)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def times(factor: float) -> Change:
@@ -46,7 +46,7 @@ class OfParameters(Around):
         super().__init__(*arguments, **keywords)
         for name, parameter in self.named_parameters():
             if name.startswith(self.prefix):
-                parameter.register_hook(self.changed)
+                parameter.register_hook(self.changed)  # type: ignore[no-untyped-call]
 
     def changed(self, gradient: Tensor) -> Tensor:
         """The gradient that a parameter gets."""
@@ -309,4 +309,4 @@ class CellGradientNeedsHidden(Around):
     """The gradient of c_n is taken for absent where that of h_n is zero."""
 
     def behind(self, output: Any, state: Any) -> Any:
-        return output, _Together.apply(*state)
+        return output, _Together.apply(*state)  # type: ignore[no-untyped-call]

@@ -38,7 +38,7 @@ class SquareInputWeightsTransposed(Kernel):
     def project_input(self, x: Tensor, lane: Lane) -> Tensor:
         if x.shape[-1] != self.hidden_size:
             return super().project_input(x, lane)
-        w = torch.cat([gate.mT for gate in lane.w_ih.split(self.hidden_size)])
+        w = torch.cat([gate.mT for gate in lane.w_ih.view(-1, self.hidden_size, x.shape[-1])])
         product = self.matmul(x, w)
         return product if lane.b_ih is None else product + lane.b_ih
 
