@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace
+from threadpoolctl import threadpool_limits
 
 import rnn_conformance
 from rnn_conformance.backend import Backend, WrongUse
@@ -88,6 +89,7 @@ class Request:
         if self.device not in backend.devices():
             present = ", ".join(backend.devices())
             raise WrongUse(f"device {self.device!r} is not present: {backend.name} runs on {present}")
+        threadpool_limits(1)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         return backend

@@ -29,8 +29,8 @@ def initial_state(case: Case, result: Result) -> None:
     needs=("values.stack",),
     values=MODEST,
     num_layers=1,
-    hidden_size=TILES,
-    input_size=TILES[:9] + SMALL,
+    hidden_size=(*TILES, 255, 256, 257),
+    input_size=(*TILES[:9], *SMALL, 256, 257),
     seq_len=(1, 2, 3),
     batch_size=SMALL + TILES[:9],
 )
@@ -48,7 +48,7 @@ def test_one_step(subject: Subject, case: Case) -> None:
 @check(
     EQUATIONS,
     needs=("values.stack",),
-    values=("uniform", "constant", "onehot"),
+    values=("uniform", "constant", "onehot", "growing"),
     share=0.3,
     num_layers=(1, 2),
     hidden_size=SMALL,
