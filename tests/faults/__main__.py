@@ -33,6 +33,7 @@ def main() -> int:
         record.joined(read(FOLDER))
     done = {key_of(trial) for trial in record.trials}
     jobs = [job for job in jobs_of(profiles, asked.seeds, only) if job.key not in done]
+    jobs.sort(key=lambda job: job.in_order)  # what is quick comes first, so that survivors are known early
     seeds = "1 seed" if asked.seeds == 1 else f"{asked.seeds} seeds"
     known = f", {len(done)} more are in the record already" if done else ""
     print(f"{' and '.join(profiles)}, {seeds}: {len(jobs)} runs of the suite{known}", flush=True)
