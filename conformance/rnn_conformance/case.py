@@ -155,7 +155,7 @@ def _growing(rng: Rng, name: str, shape: tuple[int, ...], config: LayerConfig) -
         opened[2 * size : 3 * size] *= signs
         opened[3 * size :] = rng.standard_normal((size, shape[-1]))
         return np.asarray(opened)
-    return drawn * rng.choice([-1.0, 1.0], shape)
+    return np.asarray(drawn * rng.choice([-1.0, 1.0], shape))
 
 
 def lay_out(array: Array, layout: str) -> Array:

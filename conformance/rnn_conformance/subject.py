@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rnn_conformance.backend import Backend, Layer, ParametersDiffer
+from rnn_conformance.backend import Backend, Layer, ParametersDiffer, WrongUse
 from rnn_conformance.backends import describe
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
 from rnn_conformance.config import LayerConfig, numpy_dtype
+from rnn_conformance.measured import Measured, axes_of
 from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of
 
 Array = np.ndarray[Any, Any]
@@ -48,23 +49,6 @@ class SaysNothing(Exception):
 
 class NotOffered(Exception):
     """The backend does not offer the case's config, for this reason."""
-
-
-@dataclass
-class Measured:
-    """What was measured over the comparisons of one unit of work."""
-
-    values: int = 0
-    largest_rho: float = 0.0
-    sum_of_squares: float = 0.0
-    backend_seconds: float = 0.0
-
-    def add(self, rho: Array) -> None:
-        """Count the deviations of one array."""
-        if rho.size:
-            self.values += rho.size
-            self.largest_rho = max(self.largest_rho, float(rho.max()))
-            self.sum_of_squares += float(np.square(np.minimum(rho, 1e150)).sum())
 
 
 @dataclass
@@ -104,7 +88,7 @@ class Subject:
         except Exception as error:
             raise BackendRaised(f"making {config}", error) from error
         if not isinstance(layer, Layer):
-            raise Broken(f"layer() must give a rnn_conformance.Layer, not {type(layer).__name__}")
+            raise WrongUse(f"{type(self.backend).__qualname__}.layer() must give a Layer, not {type(layer).__name__}")
         return DrivenLayer(self, layer, config)
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
@@ -152,14 +136,16 @@ class Subject:
             Deviation: for the first element, in the order of time, beyond its budget.
         """
         beyond: list[Deviation] = []
+        rhos: dict[str, Array] = {}
         for name, actual in results.items():
             budget = budgets[name]
             if actual.shape != budget.truth.shape:
                 raise Broken(f"{what}{name} has the shape {actual.shape}, but {budget.truth.shape} was due")
             rho, limit = self._rho(actual, budget), LAMBDA
-            self.measured.add(rho)
+            rhos[what + name] = rho
             if rho.size and rho.max() > limit:
                 beyond.append(_deviation(what + name, actual, budget, rho, limit))
+        self.measured.add(rhos)
         if beyond:
             raise beyond[0]
 
@@ -459,7 +445,7 @@ def _kind(value: Any) -> str:
 def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: float) -> Deviation:
     """The first deviating element, in words."""
     index = tuple(int(k) for k in np.argwhere(rho > limit)[0])
-    axes = _axes(name.rpartition(" ")[2], actual.ndim)
+    axes = axes_of(name, actual.ndim)
     element: dict[str, int | str] = {"array": name} | dict(zip(axes, index, strict=True))
     place = ", ".join(f"{axis} {k}" for axis, k in zip(axes, index, strict=True))
     got, due, sigma = (float(a[index]) for a in (actual, budget.truth, budget.sigma))
@@ -471,13 +457,6 @@ def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: floa
         f"{count} of {rho.size} elements deviate, the largest ρ is {float(rho.max()):.3g}"
     )
     return Deviation(message, float(rho.max()), element)
-
-
-def _axes(name: str, ndim: int) -> tuple[str, ...]:
-    """What the axes of an array stand for."""
-    if ndim == 3:
-        return ("step" if name in ("output", "input") else "lane", "row", "unit")
-    return ("gate unit", "column")[:ndim]
 
 
 class _Timer:

@@ -1,7 +1,12 @@
 """Dropout: none in eval; in training between layers only, element by element, at the stated rate.
 
-The masks are recovered, not only counted: the upper layers are given weights under which each of their units passes on
-one unit of the layer below, so that the output shows which of them were dropped, and the oracle replays those masks.
+Catches masks after the last layer, in eval, unscaled, at another rate, shared by steps, rows, units, layers,
+directions or calls; modes that outlast themselves. The masks are recovered, not only counted: the upper layers are
+given weights under which each of their units passes on one unit of the layer below, so that the output shows which of
+them were dropped, and the oracle replays those masks.
+
+Cannot see a rate that is off by less than the exact binomial test resolves (about 0.04 in one unit of work; its
+false-alarm probability is 1e-12 a test), or subtler dependence than between neighbours.
 """
 
 from __future__ import annotations

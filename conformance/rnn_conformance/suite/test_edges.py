@@ -1,4 +1,11 @@
-"""Edges: empty batches and sequences, one step, many steps, sizes around tiles."""
+"""Edges: empty batches and sequences, one step, many steps, sizes around tiles.
+
+Catches tails and tiles that are lost or read twice (up to 257 units, rows up to 65), limits on steps, cells that are
+clipped, errors that grow with the number of steps, empty input that is answered with something else than the policy
+says.
+
+Cannot see mistakes at sizes beyond those: a kernel with tiles of 512 needs its own sizes.
+"""
 
 from __future__ import annotations
 

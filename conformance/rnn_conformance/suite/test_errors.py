@@ -1,4 +1,10 @@
-"""Errors: wrong calls and wrong constructor arguments are refused, and do no harm."""
+"""Errors: wrong calls and wrong constructor arguments are refused, and do no harm.
+
+Catches wrong axes, features, rows, lanes, dtypes, lengths and constructor arguments that are computed with all the
+same, declared lacks that are not, and refusals that leave a layer broken.
+
+Cannot see whether a message is helpful: it must be an exception, of whatever words.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Gradients: of input, states and every parameter, by backpropagation through time."""
+"""Gradients: of input, states and every parameter, by backpropagation through time.
+
+Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
+accumulated, given to frozen parameters, read from padding; what a backward needs and a later call overwrites;
+upstream gradients without memory of their own.
+
+Cannot see second derivatives, nor anything of backends without gradients.
+"""
 
 from __future__ import annotations
 

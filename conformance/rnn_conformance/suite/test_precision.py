@@ -1,4 +1,10 @@
-"""Precision: the declared arithmetic, over many numbers at once."""
+"""Precision: the declared arithmetic, over many numbers at once.
+
+Catches kernels that are less exact on the whole than they declare, though no single number is beyond λ, and sums that
+are kept in the dtype of storage.
+
+Cannot see arithmetic that is half as exact as declared, which a lucky draw of correct roundings resembles.
+"""
 
 from __future__ import annotations
 
