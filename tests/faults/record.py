@@ -24,6 +24,7 @@ from .zoo import Fault
 PROFILES = ("smoke", "ci")
 LEAST_KILLED = {"ci": 1.0, "smoke": 0.85}
 MOST_SECONDS = 2.0  # the median, of ci, to the first finding
+DECIDING = "arithmetic backend budget case check config covering expectations oracle strategies subject world".split()
 LEAST_VALUES = 100_000  # of controls, compared in each dtype
 
 
@@ -75,11 +76,14 @@ def digest() -> str:
     suite, oracle, zoo = (
         Path(str(file)).parent for file in (rnn_conformance.__file__, rnn_reference.__file__, __file__)
     )
-    sources = [*suite.glob("*.py"), *suite.glob("suite/*.py"), *suite.glob("backends/drop_in.py"), *oracle.glob("*.py")]
-    sources += [
-        *suite.glob("backends/torch.toml"),
-        *(zoo / f"{name}.py" for name in ("base", "zoo", "trial", *FAMILIES)),
+    sources = [
+        *suite.glob("suite/*.py"),
+        *oracle.glob("*.py"),
+        suite / "backends/drop_in.py",
+        suite / "backends/torch.toml",
     ]
+    sources += [suite / f"{name}.py" for name in DECIDING]
+    sources += [zoo / f"{name}.py" for name in ("base", "zoo", "trial", *FAMILIES)]
     found = sha256()
     for path in sorted(sources):
         found.update(path.name.encode() + path.read_bytes())
