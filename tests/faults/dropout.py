@@ -199,3 +199,11 @@ class EvalOutlastsItself(Kernel):
     def drop(self, x: Tensor, layer: int) -> Tensor:
         self.__dict__["evaluated"] = not self.training or self.__dict__.get("evaluated", False)
         return dropped(x, self.dropout, not self.__dict__["evaluated"])
+
+
+@fault("dropout.extremes", "training, a bias", cells="rnn", probe="training", dropout=0.0)
+class TrainingLosesBias(Kernel):
+    """In training, dropped or not, the recurrent bias is left out."""
+
+    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
+        return self.matmul(h, lane.w_hh) if self.training else super().project_state(h, lane)

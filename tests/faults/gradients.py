@@ -256,6 +256,14 @@ class UpdateGateGradientLost(GRU):
         return super().mix(z.detach(), n, h)
 
 
+@fault("gradients.parameters", "a call whose gradients are taken", cells="lstm", probe="gradients")
+class OutputWrongUnderAutograd(Around):
+    """Where gradients are recorded another path is taken, whose output is too large by an eighth."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return (on_data(lambda y: y + 0.125, output) if torch.is_grad_enabled() else output), state
+
+
 # Autograd's rules
 
 

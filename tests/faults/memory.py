@@ -154,6 +154,17 @@ class OutputWrittenOverInput(Around):
         return input.copy_(output), h
 
 
+@fault("purity.results", "one layer in one direction", cells="gru", probe="written_into")
+class FinalStateSharesOutput(Around):
+    """h_n is a view of the output: who writes into one changes the other."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        if isinstance(output, PackedSequence) or len(state) != 1 or output.requires_grad:
+            return output, state
+        last = output[:, -1] if self.batch_first and output.dim() == 3 else output[-1]
+        return output, last.unsqueeze(0)
+
+
 # Caches and workspaces
 
 

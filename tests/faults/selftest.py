@@ -140,6 +140,15 @@ def calls(cls: type[nn.RNNBase], at: Situation) -> Seen:
     return [*held, *(parameter.detach() for parameter in module.parameters())]
 
 
+def written_into(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The output, after zeros were written into the final state."""
+    with torch.no_grad():
+        output, state = at.module(cls)(at.input())
+        for part in state if isinstance(state, tuple) else (state,):
+            part.zero_()
+        return list(tensors(output))
+
+
 def repeated(cls: type[nn.RNNBase], at: Situation) -> Seen:
     """Whether the same call gives the same bits."""
     module = at.module(cls)
@@ -239,7 +248,8 @@ def gradients(
         wave = [torch.cos(torch.arange(part.numel(), dtype=part.dtype)).view_as(part) for part in results]
         sum(w * (part * k).sum() for w, part, k in zip(weights, results, wave, strict=False)).backward()  # type: ignore[union-attr]
     found = [leaf.grad, *(part.grad for part in parts), *(p.grad for _, p in sorted(module.named_parameters()))]
-    return ["none" if gradient is None else gradient for gradient in found]
+    shown = [part.detach() for part in results]
+    return [*shown, *("none" if gradient is None else gradient for gradient in found)]
 
 
 def accumulated(cls: type[nn.RNNBase], at: Situation) -> Seen:
@@ -337,7 +347,7 @@ def dies(cls: type[nn.RNNBase], at: Situation) -> Seen:
 PROBES: Mapping[str, Callable[[type[nn.RNNBase], Situation], Seen]] = {
     probe.__name__: probe
     for probe in (
-        *(forward, layout, calls, repeated, new_weights, two_layers, handed_on, threads, copied),
+        *(forward, layout, calls, written_into, repeated, new_weights, two_layers, handed_on, threads, copied),
         *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, cell_gradient),
         *(wrong, recovery, constructor, settings, dies),
     )
