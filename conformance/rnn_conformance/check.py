@@ -217,7 +217,11 @@ def run_unit(
     run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING[profile]) if check.covering else []
+    extras = backend.extras(unit.cell)
+    covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
+    few = backend.max_examples
+    if few is not None:
+        printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -226,10 +230,26 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if not tried or sum(run.not_offered.values()) < tried:
-        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    examples = max(1, round(EXAMPLES[profile] * check.share))
+    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
+        examples = 0 if tried else min(examples, few + 1)
+    if examples and (not tried or sum(run.not_offered.values()) < tried):
+        _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offered(backend: Backend, case: Case) -> bool:
+    """Whether a backend says that it takes this case."""
+    policy = backend.policy
+    taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
+    return taken and not backend.supports(case.config)
+
+
+def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:
+    """So many of the cases, others in other units, so that all of them have their turn."""
+    first = unit.entropy % max(len(cases), 1)
+    return (cases + cases)[first : first + min(count, len(cases))]
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
@@ -249,7 +269,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 
     @seed(unit.entropy)
     @chosen
-    @given(cases(unit, **run.check.drawn))
+    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
@@ -276,10 +296,10 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive:
-        outcome = "inconclusive"
+    elif run.not_offered:
+        outcome = "not_offered"
     else:
-        outcome = "not_offered" if run.not_offered else "not_run"
+        outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure" and run.expected is not None:
         failure, reason = run.expected[:2], run.expected[2].reason

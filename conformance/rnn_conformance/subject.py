@@ -93,10 +93,6 @@ class Subject:
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """One call of a new layer."""
-        if inputs.lengths is not None:
-            self.require_lengths()
-        if case.batch_size is None:
-            self.require_unbatched()
         layer = self.layer(case.config, inputs.parameters)
         return layer.of_case(case, inputs, training)
 
@@ -122,9 +118,13 @@ class Subject:
         """The oracle's gradients.
 
         Raises:
+            NotOffered: where the oracle has none.
             SaysNothing: where gradients of zeros would pass.
         """
-        truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        try:
+            truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        except NotImplementedError as error:
+            raise NotOffered(str(error)) from error
         if truth.says_nothing:
             raise SaysNothing(truth.says_nothing)
         return truth
@@ -243,6 +243,10 @@ class DrivenLayer:
 
     def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """The call that a case describes."""
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
 
@@ -267,6 +271,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a gradient is missing or not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
