@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Finding, Outcome
@@ -24,6 +25,7 @@ from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, Say
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
+REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -117,6 +119,7 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
     expected: tuple[Case, Broken, Expectation] | None = None
@@ -129,6 +132,8 @@ class _Run:
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
+        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+            return True
         self.shrinks += bool(self.failures)
         if self.shrinks > SHRINKS:
             return True
@@ -158,6 +163,7 @@ class _Run:
         """
         if self.check.offered and (reason := self.subject.backend.supports(case.config)):
             self.refuse(reason)
+            self.unsupported += 1
             return False
         try:
             self.check.body(self.subject, case)
@@ -208,10 +214,17 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if not tried or sum(run.not_offered.values()) < tried:
+    refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
+    if not tried or not refused:
         _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offers_some(backend: Backend, unit: Unit) -> bool:
+    """Whether it supports the plainest config of this unit, so that others are worth drawing."""
+    extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
+    return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
@@ -258,7 +271,7 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive:
+    elif run.inconclusive and not run.not_offered:
         outcome = "inconclusive"
     else:
         outcome = "not_offered" if run.not_offered else "not_run"

@@ -16,6 +16,7 @@ BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
     "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
     "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
@@ -26,6 +27,7 @@ EXTRAS = {  # what to install for each file of this folder
     "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime_torch_export": "onnxruntime-torch-export",
+    "openvino": "openvino",
     "torch": "torch",
     "torch_cell": "torch",
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from rnn_reference.parameters import lanes
 
@@ -19,6 +19,7 @@ from rnn_conformance.backends.onnxruntime import OnnxRuntimeBackend
 from rnn_conformance.config import LayerConfig
 
 STATES = ("h", "c")
+EXPORTING = threading.Lock()  # torch.onnx.export sets a global and allows no second export beside it
 
 
 class ExportedLayer(OnnxLayer):
@@ -43,9 +44,10 @@ class ExportedLayer(OnnxLayer):
 
     def run(self, hx: bool, lengths: bool) -> Run:
         """The session of the export that has these inputs."""
-        if (hx, lengths) not in self.compiled:
-            self.compiled[hx, lengths] = self.backend.compile(self.exported(hx))
-        return self.compiled[hx, lengths]
+        with EXPORTING:
+            if (hx, lengths) not in self.compiled:
+                self.compiled[hx, lengths] = self.backend.compile(self.exported(hx))
+            return self.compiled[hx, lengths]
 
     def exported(self, hx: bool) -> Any:
         """The module as a model whose steps and batch are symbols."""
