@@ -26,6 +26,7 @@ class Arithmetic:
     smallest: float  # the absolute error that underflow may leave
     largest: float  # beyond it numbers overflow
     stored_smallest: float  # the same for stored results alone
+    activation_ulps: float = 2.0  # by how many units in the last place sigmoid and tanh may be off
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
     activation_error: float = 0.0  # the absolute error of sigmoid and tanh, where it does not shrink with their values
 

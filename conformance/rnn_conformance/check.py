@@ -15,13 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
+from rnn_conformance.diagnosis.result import Diagnosis
+from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit, cases
-from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
+from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, Subject
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
@@ -67,6 +72,11 @@ class Check:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def module(self) -> str:
+        """The name of the module that has it."""
+        return self.body.__module__
 
 
 CHECKS: dict[str, Check] = {}
@@ -145,7 +155,10 @@ class _Run:
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
-        self.failure = (case, error)
+        if expectation := self.expectation(case):
+            self.expected = self.expected or (case, error, expectation)
+        else:
+            self.failure = (case, error)
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -165,6 +178,7 @@ class _Run:
             self.refuse(reason)
             self.unsupported += 1
             return False
+        self.subject.measured.case = case
         try:
             self.check.body(self.subject, case)
         except SaysNothing:
@@ -174,15 +188,20 @@ class _Run:
             self.refuse(str(reason))
             return False
         except Broken as error:
-            self.examples += 1
+            self.count(case)
             if expectation := self.expectation(case):
                 self.expected = self.expected or (case, error, expectation)
                 return True
             self.failure = (case, error)
             raise
-        self.examples += 1
+        self.count(case)
         self.spared = self.spared or self.expectation(case)
         return True
+
+    def count(self, case: Case) -> None:
+        """Count a case that said something."""
+        self.examples += 1
+        self.subject.measured.count(case)
 
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
@@ -255,7 +274,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
-        if run.failure is None:
+        if run.failure is None and run.expected is None:
             raise
     except Unsatisfiable:
         return
@@ -292,9 +311,12 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         backend_seconds=round(measured.backend_seconds, 4),
         values=measured.values,
         largest_rho=_finite(measured.largest_rho),
+        spread=trimmed(measured.spread),
+        worst=measured.worst_case,
+        coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject, diagnosis_of(run, *failure)),
     )
 
 
@@ -311,7 +333,19 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
+    """Which mistake a deviation looks like. A failure to tell is told, and loses no finding."""
+    if not isinstance(error, Deviation):
+        return None
+    try:
+        return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
+    except Exception as failed:
+        return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+
+
+def finding_of(
+    check: Check, case: Case, error: Broken, subject: Subject, diagnosis: Diagnosis | None = None
+) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -323,6 +357,8 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        diagnosis=diagnosis,
+        script=script_of(check, case, error, subject),
     )
 
 

@@ -53,7 +53,18 @@ def load_backend(name: str) -> Backend:
         raise WrongUse(
             f"no backend is called {name!r}: choose one of {', '.join(sorted(available()))}, or write module:Class"
         )
-    made = load_object(target)
+    return backend_of(load_object(target), name)
+
+
+def backend_of(made: Any, name: str) -> Backend:
+    """The backend that a class or an object is.
+
+    Args:
+        name: by which it goes where it has none.
+
+    Raises:
+        WrongUse: where it is none.
+    """
     try:
         backend = made() if isinstance(made, type) else made
     except Exception as error:
@@ -64,7 +75,7 @@ def load_backend(name: str) -> Backend:
         backend = FunctionBackend(backend)
     if not isinstance(backend, Backend):
         kind = type(backend).__name__
-        raise WrongUse(f"{target} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
+        raise WrongUse(f"{name} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
     backend.name = backend.name or name
     return backend
 
