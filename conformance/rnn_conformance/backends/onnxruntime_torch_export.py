@@ -64,7 +64,7 @@ class ExportedLayer(OnnxLayer):
         parts = tuple(torch.zeros(count, rows, size, dtype=dtype) for size in config.state_sizes)
         names = [f"{name}_0" for name in STATES[: len(parts)]] if hx else []
         sequence = {0: "batch", 1: "steps"} if config.batch_first else {0: "steps", 1: "batch"}
-        file = io.BytesIO()
+        file: Any = io.BytesIO()
         torch.onnx.export(
             module,
             (torch.zeros(shape, dtype=dtype), *((parts if len(parts) == 2 else parts[0],) if hx else ())),
