@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,16 +66,17 @@ class ExportedLayer(OnnxLayer):
         names = [f"{name}_0" for name in STATES[: len(parts)]] if hx else []
         sequence = {0: "batch", 1: "steps"} if config.batch_first else {0: "steps", 1: "batch"}
         file: Any = io.BytesIO()
-        torch.onnx.export(
-            module,
-            (torch.zeros(shape, dtype=dtype), *((parts if len(parts) == 2 else parts[0],) if hx else ())),
-            file,
-            dynamo=False,
-            opset_version=17,
-            input_names=["input", *names],
-            output_names=["output", *(f"{name}_n" for name in STATES[: len(parts)])],
-            dynamic_axes={"input": sequence, "output": sequence} | {name: {1: "batch"} for name in names},
-        )
+        with warnings.catch_warnings(action="ignore"):  # of this exporter's age
+            torch.onnx.export(
+                module,
+                (torch.zeros(shape, dtype=dtype), *((parts if len(parts) == 2 else parts[0],) if hx else ())),
+                file,
+                dynamo=False,
+                opset_version=17,
+                input_names=["input", *names],
+                output_names=["output", *(f"{name}_n" for name in STATES[: len(parts)])],
+                dynamic_axes={"input": sequence, "output": sequence} | {name: {1: "batch"} for name in names},
+            )
         return onnx.load_model_from_string(file.getvalue())
 
 
