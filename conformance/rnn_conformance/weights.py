@@ -165,9 +165,7 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
 }
 
 
-def lay_out(
-    convention: Convention, parameters: Mapping[str, Array], lane: str, library: Any = np
-) -> dict[str, Array]:
+def lay_out(convention: Convention, parameters: Mapping[str, Array], lane: str, library: Any = np) -> dict[str, Array]:
     """The parameters of one lane (l0, l0_reverse, l1, ...) by the framework's names, in its layout.
 
     Args:

@@ -1,1 +1,2 @@
-def page(r): return ""
+def page(r):
+    return ""

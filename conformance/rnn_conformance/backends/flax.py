@@ -88,4 +88,3 @@ class FlaxBackend(JaxBackend):
     def environment(self) -> dict[str, str]:
         """Flax and JAX."""
         return {"flax": self.version, **super().environment()}
-
