@@ -12,14 +12,7 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault(
-    "structure.batch_first",
-    "batch_first, steps equal to batch",
-    source="pytorch/pytorch#80597",
-    cells="lstm",
-    batch_first=True,
-    batch=6,
-)
+@fault("structure.batch_first", "batch_first, steps equal to batch", source="pytorch/pytorch#80597", cells="lstm", batch_first=True, batch=6)
 class SquareInputNotTransposed(Kernel):
     """With batch_first, an input of as many steps as rows is not transposed back on output."""
 
@@ -29,15 +22,7 @@ class SquareInputNotTransposed(Kernel):
         return (output if square and self.batch_first else result), state
 
 
-@fault(
-    "structure.batch_first",
-    "batch_first, lanes equal to batch",
-    cells="gru",
-    batch_first=True,
-    bidirectional=True,
-    batch=2,
-    hx=True,
-)
+@fault("structure.batch_first", "batch_first, lanes equal to batch", cells="gru", batch_first=True, bidirectional=True, batch=2, hx=True)
 class BatchFirstTransposesStates(Kernel):
     """With batch_first, a state of as many lanes as rows is transposed."""
 
@@ -100,13 +85,7 @@ class LastStepSkipped(Kernel):
         return output, final
 
 
-@fault(
-    "structure.unbatched",
-    "unbatched input, more than one layer or bidirectional",
-    cells="gru",
-    unbatched=True,
-    num_layers=2,
-)
+@fault("structure.unbatched", "unbatched input, more than one layer or bidirectional", cells="gru", unbatched=True, num_layers=2)
 class UnbatchedStateReversed(Kernel):
     """For input without a batch axis the lanes of h_n come in reverse order."""
 

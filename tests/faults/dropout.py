@@ -45,13 +45,7 @@ class DropsInEval(Kernel):
         return dropped(x, self.dropout, True)
 
 
-@fault(
-    "dropout.mask",
-    "training",
-    cells="rnn",
-    source="jihunchoi/recurrent-batch-normalization-pytorch#13",
-    probe="training",
-)
+@fault("dropout.mask", "training", cells="rnn", source="jihunchoi/recurrent-batch-normalization-pytorch#13", probe="training")
 class NeverDrops(Kernel):
     """Training drops nothing."""
 
@@ -190,3 +184,5 @@ class TrainingOutlastsItself(LSTM):
     def drop(self, x: Tensor, layer: int) -> Tensor:
         self.__dict__["trained"] = self.training or self.__dict__.get("trained", False)
         return dropped(x, self.dropout, bool(self.__dict__["trained"]))
+
+

@@ -96,15 +96,7 @@ class ThirdStateIgnored(Around):
         return input, hx and hx[:2]
 
 
-@fault(
-    "errors.state",
-    "h_0 alone",
-    cells="lstm",
-    source="onnx/onnx-tensorflow#408",
-    probe="wrong",
-    wrong="h_0 alone",
-    hx=True,
-)
+@fault("errors.state", "h_0 alone", cells="lstm", source="onnx/onnx-tensorflow#408", probe="wrong", wrong="h_0 alone", hx=True)
 class CellStateOptional(LSTM):
     """An LSTM given h_0 alone takes c_0 as zeros."""
 
@@ -114,14 +106,7 @@ class CellStateOptional(LSTM):
         return super().as_state(hx)
 
 
-@fault(
-    "errors.packed_input",
-    "packed input with features too many",
-    cells="gru",
-    probe="wrong",
-    wrong="features",
-    lengths=(6, 2, 4),
-)
+@fault("errors.packed_input", "packed input with features too many", cells="gru", probe="wrong", wrong="features", lengths=(6, 2, 4))
 class PackedFeaturesUnchecked(Kernel):
     """Features beyond input_size are ignored in packed input."""
 
@@ -130,15 +115,7 @@ class PackedFeaturesUnchecked(Kernel):
         return super().enter(on_data(lambda x: x[:, : self.input_size], input) if packed else input, hx)
 
 
-@fault(
-    "errors.packed_state",
-    "packed input, a state with rows too many",
-    cells="rnn",
-    probe="wrong",
-    wrong="rows",
-    hx=True,
-    lengths=(6, 2, 4),
-)
+@fault("errors.packed_state", "packed input, a state with rows too many", cells="rnn", probe="wrong", wrong="rows", hx=True, lengths=(6, 2, 4))
 class PackedStateUnchecked(Kernel):
     """For packed input, rows of the state beyond the batch are ignored."""
 
@@ -201,7 +178,7 @@ class NoStepsTaken(Around):
         if not isinstance(input, Tensor) or input.shape[1 if self.batch_first and batched else 0]:
             return super().forward(input, hx)
         directions = 2 if self.bidirectional else 1
-        rows = input.shape[:2] if batched else ()
+        rows = input.shape[: 2] if batched else ()
         shape = (self.num_layers * directions, *([max(rows)] if batched else []), self.hidden_size)
         output = input.new_zeros(*input.shape[:-1], self.hidden_size * directions)
         return output, input.new_zeros(shape) if hx is None else hx.clone()

@@ -29,14 +29,7 @@ class PaddingRead(Kernel):
         return super().scan(x, state, lane, Call([call.sizes[0]] * call.steps, call.batched, call.packed))
 
 
-@fault(
-    "lengths.alone",
-    "uneven lengths, bidirectional",
-    source="pytorch/pytorch#1811",
-    cells="rnn",
-    bidirectional=True,
-    lengths=(6, 2, 4),
-)
+@fault("lengths.alone", "uneven lengths, bidirectional", source="pytorch/pytorch#1811", cells="rnn", bidirectional=True, lengths=(6, 2, 4))
 class ReverseStartsInPadding(Kernel):
     """The reverse direction of shorter rows starts at the padded end."""
 

@@ -1,2 +1,1 @@
-def page(r):
-    return ""
+def page(r): return ""

@@ -224,9 +224,7 @@ def gradients(
     leaf = x.data.requires_grad_() if isinstance(x, PackedSequence) else x.requires_grad_()
     for _ in range(times):
         given = x._replace(data=leaf) if isinstance(x, PackedSequence) else leaf
-        results = [
-            part for part in tensors(called(module, given, hx)) if isinstance(part, Tensor) and part.requires_grad
-        ]
+        results = [part for part in tensors(called(module, given, hx)) if isinstance(part, Tensor) and part.requires_grad]
         wave = [torch.cos(torch.arange(part.numel(), dtype=part.dtype)).view_as(part) for part in results]
         sum(w * (part * k).sum() for w, part, k in zip(weights, results, wave, strict=False)).backward()  # type: ignore[union-attr]
     found = [leaf.grad, *(part.grad for part in parts), *(p.grad for _, p in sorted(module.named_parameters()))]

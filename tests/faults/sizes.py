@@ -82,13 +82,7 @@ class RowsBeyondSixteenStale(Kernel):
         return tuple(torch.cat((part[:16], torch.zeros_like(part[16:]))) for part in new)
 
 
-@fault(
-    "values.stack",
-    "input_size is directions times hidden_size, more than one layer",
-    cells="gru",
-    input_size=5,
-    num_layers=2,
-)
+@fault("values.stack", "input_size is directions times hidden_size, more than one layer", cells="gru", input_size=5, num_layers=2)
 class SecondLayerReadsInput(Kernel):
     """When the sizes agree, the second layer is given the stack's input."""
 

@@ -80,16 +80,7 @@ class TanhOverflows(Kernel):
         return (e - 1) / (e + 1)
 
 
-@fault(
-    "special.subnormals",
-    "subnormal input",
-    cells="rnn",
-    dtypes=("float64", "float32"),
-    probe="forward",
-    values=1e-39,
-    dtype="float32",
-    bias=False,
-)
+@fault("special.subnormals", "subnormal input", cells="rnn", dtypes=("float64", "float32"), probe="forward", values=1e-39, dtype="float32", bias=False)
 class SubnormalsFlushed(Kernel):
     """Subnormal numbers are flushed to zero, and the backend does not say so."""
 

@@ -45,14 +45,7 @@ class FirstStateForAllLayers(Kernel):
         return super().pick_state(state, 0, direction)
 
 
-@fault(
-    "values.stack",
-    "a state, bidirectional, more than one layer",
-    cells="lstm",
-    bidirectional=True,
-    num_layers=2,
-    hx=True,
-)
+@fault("values.stack", "a state, bidirectional, more than one layer", cells="lstm", bidirectional=True, num_layers=2, hx=True)
 class StatesOrderedByDirection(Kernel):
     """The states are taken as all forward lanes and then all reverse ones."""
 
@@ -100,13 +93,7 @@ class DefaultStateCarriedOver(Kernel):
         return state
 
 
-@fault(
-    "structure.directions",
-    "bidirectional, more than one step",
-    source="yalesong/pvse#13",
-    cells="lstm",
-    bidirectional=True,
-)
+@fault("structure.directions", "bidirectional, more than one step", source="yalesong/pvse#13", cells="lstm", bidirectional=True)
 class ReverseFinalStateFromLastStep(Kernel):
     """The reverse direction's h_n is its output at the last step, not at the first."""
 
