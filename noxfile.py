@@ -6,14 +6,29 @@ nox.options.sessions = ["conformance"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
+CONSTRAINTS = ("-c", "constraints.txt")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
+
 BACKENDS = {  # each with the extra that installs its library
+    "equinox": "equinox",
+    "flax": "flax",
+    "haiku": "haiku",
+    "keras-jax": "keras-jax",
+    "keras-tensorflow": "keras-tensorflow",
+    "keras-torch": "keras-torch",
     "onnx-reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime-torch-export": "onnxruntime-torch-export",
     "openvino": "openvino",
+    "torch": "torch",
+    "torch-cell": "torch",
+    "torch-compile": "torch",
+    "torch-compile-aot": "torch",
+    "torch-export": "torch",
+    "torch-functional": "torch",
+    "torch-quantized": "torch",
+    "torch-script": "torch",
 }
-CONSTRAINTS = ("-c", "constraints.txt")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
 
 
 def install(session: nox.Session, *groups: str) -> None:

@@ -103,6 +103,7 @@ class Backend(ABC):
 
     name: str = ""
     policy: Policy = Policy()
+    max_examples: int | None = None  # so many cases in each unit, of few shapes, where each shape is compiled anew
 
     @abstractmethod
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:

@@ -60,6 +60,7 @@ class Noise:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
+        self.ranges: dict[Any, tuple[float, float]] = {}  # of what each matrix of weights is multiplied with
         self._at = seed
         self._place = 0  # the number of operations since the last product of one step
 
@@ -75,13 +76,32 @@ class Noise:
         a, n = self.arithmetic, left.shape[-1]
         if result.ndim == 3:
             self._place = 0
-        norm = _norms(left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :])
+        one_run, other = left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :]
+        norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
         norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        if a.input_steps:
+            norm = np.hypot(norm, self._quantized(one_run, other))
         noisy = self._multiplied(norm, POOL)
         noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
+
+    def _quantized(self, left: Array, right: Array) -> Array:
+        """How far each element of a matrix product strays whose factors are rounded to evenly spaced numbers.
+
+        Rounding to a spacing s errs within ±s/2. Spacings are those of a whole matrix of weights, and of all that it is
+        ever multiplied with, at least of an activation's range.
+        """
+        weights = (right.shape, *right.flat[:2], right.flat[-1])
+        low, high = self.ranges.get(weights, (-1.0, 1.0))
+        self.ranges[weights] = low, high = np.min(left, initial=low), np.max(left, initial=high)
+        of_inputs = (high - low) / self.arithmetic.input_steps * np.sqrt(np.square(right).sum(-2, keepdims=True))
+        spacing = 2 * np.max(np.abs(right), initial=0.0) / self.arithmetic.weight_steps
+        error: Array = np.hypot(of_inputs, spacing * np.sqrt(np.square(left).sum(-1, keepdims=True))) / 2
+        if error.size and error.max() > 0.5:  # a gate may come out anywhere: as little can be said as of an overflow
+            self.overflowed = True
+        return error
 
     def of_sum(self, result: Array, addends: Array, axis: Any, keepdims: bool) -> Array:
         """`result` of a sum along `axis` as it may come out in any order."""
@@ -173,7 +193,8 @@ def budgets(
         noise = source
 
     with np.errstate(all="ignore"):
-        spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
+        for _ in range(2 if arithmetic.input_steps else 1):  # the first to see ranges
+            spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
     found = {}
     for name, truth in truths.items():
         found[name] = Budget(truth.squeeze(-3), _sigma(truth, np.asarray(spread[name]), arithmetic))

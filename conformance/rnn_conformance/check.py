@@ -225,6 +225,9 @@ def run_unit(
     printed = check.explicit(unit) if check.explicit else []
     extras = backend.extras(unit.cell)
     covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
+    few = backend.max_examples
+    if few is not None:
+        printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -233,9 +236,12 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
+    examples = max(1, round(EXAMPLES[profile] * check.share))
+    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
+        examples = 0 if tried else min(examples, few + 1)
     refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
-    if not tried or not refused:
-        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    if examples and (not tried or not refused):
+        _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
 
@@ -244,6 +250,19 @@ def _offers_some(backend: Backend, unit: Unit) -> bool:
     """Whether it supports the plainest config of this unit, so that others are worth drawing."""
     extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
     return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
+
+
+def _offered(backend: Backend, case: Case) -> bool:
+    """Whether a backend says that it takes this case."""
+    policy = backend.policy
+    taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
+    return taken and not backend.supports(case.config)
+
+
+def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:
+    """So many of the cases, others in other units, so that all of them have their turn."""
+    first = unit.entropy % max(len(cases), 1)
+    return (cases + cases)[first : first + min(count, len(cases))]
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
@@ -290,10 +309,10 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive and not run.not_offered:
-        outcome = "inconclusive"
+    elif run.not_offered:
+        outcome = "not_offered"
     else:
-        outcome = "not_offered" if run.not_offered else "not_run"
+        outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure" and run.expected is not None:
         failure, reason = run.expected[:2], run.expected[2].reason

@@ -126,10 +126,10 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
         ),
         "rnn": Convention(
             "h",
-            weight_ih="input_to_hidden/w",
-            weight_hh="hidden_to_hidden/w",
-            bias_ih="input_to_hidden/b",
-            bias_hh="hidden_to_hidden/b",
+            weight_ih="linear/w",
+            weight_hh="linear_1/w",
+            bias_ih="linear/b",
+            bias_hh="linear_1/b",
             transposed=True,
         ),
     },
@@ -165,8 +165,11 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
 }
 
 
-def lay_out(convention: Convention, parameters: Mapping[str, Array], lane: str) -> dict[str, Array]:
+def lay_out(convention: Convention, parameters: Mapping[str, Array], lane: str, library: Any = np) -> dict[str, Array]:
     """The parameters of one lane (l0, l0_reverse, l1, ...) by the framework's names, in its layout.
+
+    Args:
+        library: whose arrays they are, if it has NumPy's functions and not NumPy's arrays.
 
     Raises:
         ValueError: for a parameter for which the framework has no place.
@@ -178,12 +181,12 @@ def lay_out(convention: Convention, parameters: Mapping[str, Array], lane: str) 
     for name, template in convention.fields.items():
         if name not in of_lane:
             continue
-        blocks = _blocks(convention, name, of_lane[name])
+        blocks = _blocks(convention, name, of_lane[name], library)
         if "{gate}" in template:
             laid |= {convention.spell(template, gate): [_turned(convention, block)] for gate, block in blocks.items()}
         else:
-            laid.setdefault(template, []).append(_turned(convention, np.concatenate(list(blocks.values()))))
-    return {name: _joined(convention, parts) for name, parts in laid.items()}
+            laid.setdefault(template, []).append(_turned(convention, library.concatenate(list(blocks.values()))))
+    return {name: _joined(convention, parts, library) for name, parts in laid.items()}
 
 
 def take_back(
@@ -221,7 +224,7 @@ def _lane_of(name: str) -> str:
     return name[name.rindex("_l") + 1 :]
 
 
-def _blocks(convention: Convention, name: str, array: Array) -> dict[str, Array]:
+def _blocks(convention: Convention, name: str, array: Array, library: Any = np) -> dict[str, Array]:
     """The gates of an array of the oracle in the framework's order and sign; all of a projection."""
     if name == "weight_hr":
         return {"": array}
@@ -231,7 +234,7 @@ def _blocks(convention: Convention, name: str, array: Array) -> dict[str, Array]
         gates = "ifo"
     elif name == "bias_hh" and convention.recurrent_bias == "candidate":
         gates = "n"
-    blocks = dict(zip(gates, np.split(array, len(gates)), strict=True))
+    blocks = dict(zip(gates, library.split(array, len(gates)), strict=True))
     return {gate: _signed(convention, gate, blocks[gate]) for gate in convention.gates if gate in blocks}
 
 
@@ -249,9 +252,11 @@ def _turned(convention: Convention, array: Array) -> Array:
     return array.T if convention.transposed and array.ndim == 2 else array
 
 
-def _joined(convention: Convention, parts: list[Array]) -> Array:
+def _joined(convention: Convention, parts: list[Array], library: Any) -> Array:
     if len(parts) == 1:
         return parts[0]
-    if parts[0].ndim == 1:
-        return np.stack(parts) if convention.bias_rows else np.concatenate(parts)
-    return np.concatenate(parts, axis=0 if convention.transposed else 1)
+    if parts[0].ndim == 1 and convention.bias_rows:
+        stacked: Array = library.stack(parts)
+        return stacked
+    joined: Array = library.concatenate(parts, axis=0 if parts[0].ndim == 1 or convention.transposed else 1)
+    return joined

@@ -15,6 +15,18 @@ from rnn_conformance.backend import Backend, WrongUse
 BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
+    "torch-compile": "rnn_conformance.backends.torch_compile:TorchCompileBackend",
+    "torch-compile-aot": "rnn_conformance.backends.torch_compile:TorchAotBackend",
+    "torch-export": "rnn_conformance.backends.torch_export:TorchExportBackend",
+    "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
+    "torch-quantized": "rnn_conformance.backends.torch_quantized:TorchQuantizedBackend",
+    "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
+    "equinox": "rnn_conformance.backends.equinox:EquinoxBackend",
+    "flax": "rnn_conformance.backends.flax:FlaxBackend",
+    "haiku": "rnn_conformance.backends.haiku:HaikuBackend",
+    "keras-jax": "rnn_conformance.backends.keras:KerasJaxBackend",
+    "keras-tensorflow": "rnn_conformance.backends.keras:KerasTensorFlowBackend",
+    "keras-torch": "rnn_conformance.backends.keras:KerasTorchBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
     "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
     "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
@@ -24,12 +36,20 @@ BUILT_IN = {
 
 EXTRAS = {  # what to install for each file of this folder
     "drop_in": "torch",
+    "equinox": "equinox",
+    "flax": "flax",
+    "haiku": "haiku",
     "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime_torch_export": "onnxruntime-torch-export",
     "openvino": "openvino",
     "torch": "torch",
     "torch_cell": "torch",
+    "torch_compile": "torch",
+    "torch_export": "torch",
+    "torch_functional": "torch",
+    "torch_quantized": "torch",
+    "torch_script": "torch",
 }
 
 
