@@ -19,6 +19,7 @@ BACKENDS = {  # each with the extra that installs its library
     "onnx-reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime-torch-export": "onnxruntime-torch-export",
+    "opencv": "opencv",
     "openvino": "openvino",
     "torch": "torch",
     "torch-cell": "torch",
