@@ -17,6 +17,7 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
@@ -29,6 +30,7 @@ from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, 
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
+REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -127,6 +129,7 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
     expected: tuple[Case, Broken, Expectation] | None = None
@@ -139,6 +142,8 @@ class _Run:
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
+        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+            return True
         self.shrinks += bool(self.failures)
         if self.shrinks > SHRINKS:
             return True
@@ -171,6 +176,7 @@ class _Run:
         """
         if self.check.offered and (reason := self.subject.backend.supports(case.config)):
             self.refuse(reason)
+            self.unsupported += 1
             return False
         self.subject.measured.case = case
         try:
@@ -233,10 +239,17 @@ def run_unit(
     examples = max(1, round(EXAMPLES[profile] * check.share))
     if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
         examples = 0 if tried else min(examples, few + 1)
-    if examples and (not tried or sum(run.not_offered.values()) < tried):
+    refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
+    if examples and (not tried or not refused):
         _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offers_some(backend: Backend, unit: Unit) -> bool:
+    """Whether it supports the plainest config of this unit, so that others are worth drawing."""
+    extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
+    return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
 
 
 def _offered(backend: Backend, case: Case) -> bool:

@@ -77,7 +77,8 @@ class TorchQuantizedBackend(TorchBackend):
             raise NotImplementedError(reason)
         holder = torch.nn.Sequential(self.filled(self.module(config), config, parameters))
         kinds = {torch.nn.LSTM, torch.nn.GRU}
-        return QuantizedLayer(quantize_dynamic(holder, kinds, dtype=torch.qint8)[0], config)
+        quantized: Any = quantize_dynamic(holder, kinds, dtype=torch.qint8)  # type: ignore[no-untyped-call]
+        return QuantizedLayer(quantized[0], config)
 
     def expectations(self) -> Path | None:
         """What dynamically quantized modules are known to do otherwise."""
