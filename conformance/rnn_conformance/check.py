@@ -18,6 +18,7 @@ from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.covering import covering_cases
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.isolate import death_of
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.strategies import Unit, cases
 from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
@@ -25,6 +26,7 @@ from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, Say
 EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
 COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
 SHRINKS = 150  # cases tried to make a failing one smaller
+DEATHS = {"crashed": 30, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
 
 
@@ -123,6 +125,7 @@ class _Run:
     spared: Expectation | None = None  # an expectation whose region was entered without harm
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
+    deaths: dict[str, int] = field(default_factory=dict)
 
     def shrink(self, case: Case) -> bool:
         """`attempt`, but for the cost of shrinking: beyond a number of attempts no new failure is looked for."""
@@ -130,17 +133,19 @@ class _Run:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
         self.shrinks += bool(self.failures)
-        if self.shrinks > SHRINKS:
+        if self.shrinks > SHRINKS or any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items()):
             return True
         try:
             return self.attempt(case)
         except Broken as error:
             self.failures[case] = error
+            self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
             raise
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
-        self.failure = (case, error)
+        death = death_of(self.subject.backend)
+        self.failure = (case, type(death)(str(error)) if death else error)
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -156,11 +161,10 @@ class _Run:
         Raises:
             Broken: where the backend is at fault.
         """
-        if self.check.offered and (reason := self.subject.backend.supports(case.config)):
-            self.refuse(reason)
-            return False
         try:
-            self.check.body(self.subject, case)
+            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+                raise NotOffered(reason)
+            self.body(case)
         except SaysNothing:
             self.inconclusive += 1
             return False
@@ -177,6 +181,14 @@ class _Run:
         self.examples += 1
         self.spared = self.spared or self.expectation(case)
         return True
+
+    def body(self, case: Case) -> None:
+        """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
+        try:
+            self.check.body(self.subject, case)
+        finally:
+            if death := death_of(self.subject.backend):
+                raise death
 
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
@@ -202,8 +214,10 @@ def run_unit(
     for case in printed + covering:
         try:
             run.attempt(case)
-        except Broken:
+        except Broken as error:
             explicit_failure = explicit_failure or run.failure
+            if error.outcome == "timed_out":
+                break
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
@@ -250,7 +264,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds: float) -> CheckResult:
     measured = run.subject.measured
     if failure is not None:
-        outcome: Outcome = "failed"
+        outcome: Outcome = failure[1].outcome
     elif run.expected is not None:
         outcome = "expected_failure"
     elif run.spared is not None:

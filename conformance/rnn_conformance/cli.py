@@ -53,6 +53,15 @@ def _parser() -> argparse.ArgumentParser:
         "-k", dest="expression", default="", metavar="EXPR", help='a choice of checks, such as "lstm and steps"'
     )
     run.add_argument("--fail-fast", action="store_true", help="stop at the first finding")
+    run.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="run the backend in a process of its own (default: what others wrote by hand)",
+    )
+    run.add_argument(
+        "--call-timeout", type=_positive, default=30.0, metavar="S", help="seconds for one call there (default: 30)"
+    )
+    run.add_argument("--memory-limit", type=_positive, metavar="GIB", help="address space there (default: no limit)")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for record.json and index.html")
     commands.add_parser("backends", help="list backends").set_defaults(command=_backends)
     commands.add_parser("checks", help="list checks").set_defaults(command=_checks)
@@ -63,6 +72,13 @@ def _natural(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0, not {number}")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {number:g}")
     return number
 
 

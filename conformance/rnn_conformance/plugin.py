@@ -34,6 +34,14 @@ class Session:
     record: Record | None = None
 
 
+_KINDS: dict[str, Any] = {
+    "seed": int,
+    "rtol": float,
+    "atol": float,
+    "isolate": lambda text: text == "True",
+    "call_timeout": float,
+    "memory_limit": float,
+}
 SESSION = pytest.StashKey[Session]()
 RESULT = pytest.StashKey[CheckResult]()
 
@@ -42,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options as on the command line, prefixed."""
     group = parser.getgroup("rnn-conformance")
     for asked in fields(Request):
-        kind: Any = {"seed": int, "rtol": float, "atol": float}.get(asked.name, str)
+        kind: Any = _KINDS.get(asked.name, str)
         choices = tuple(EXAMPLES) if asked.name == "profile" else None
         group.addoption(f"--rnn-{asked.name}", default=asked.default, type=kind, choices=choices)
     group.addoption("--rnn-report", default=None, metavar="DIR", help="folder for record.json and index.html")

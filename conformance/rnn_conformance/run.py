@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,11 +21,12 @@ from msgspec.structs import replace
 
 import rnn_conformance
 from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.backends import load_backend, load_object
+from rnn_conformance.backends import available, load_backend, load_object
 from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check, run_unit
 from rnn_conformance.config import CELLS, DTYPES
 from rnn_conformance.expectations import Expectation, read_expectations
+from rnn_conformance.isolate import IsolatedBackend
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.strategies import Unit
 
@@ -60,6 +62,16 @@ class Request:
     rtol: float | None = None
     atol: float | None = None
     expectations: str | None = None
+    isolate: bool | None = None  # whether the backend runs in a process of its own; None where it may well crash
+    call_timeout: float = 30.0  # seconds that one call may take there
+    memory_limit: float | None = None  # GiB of address space there
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the backend runs in a process of its own: what others wrote by hand does, unless it is not wanted."""
+        if self.isolate is not None:
+            return self.isolate
+        return bool(self.lstm or self.gru or self.rnn) or self.backend.partition(":")[0] in ("function", "command")
 
     def known(self, backend: Backend) -> tuple[Expectation, ...]:
         """The deviations that the file named, or else the backend's own, declares.
@@ -71,6 +83,23 @@ class Request:
         return read_expectations(path, load_checks()) if path else ()
 
     def load(self) -> Backend:
+        """The backend asked for, in this process or in one of its own.
+
+        Raises:
+            WrongUse: where there is no such backend or device, or loading it ends its process.
+        """
+        if not self.isolated:
+            return self.load_here()
+        return IsolatedBackend(asdict(self), self.call_timeout, self.memory_limit)
+
+    def preload(self) -> None:
+        """Import what `load_here` will need, so far as that goes well: loading says what does not."""
+        modules = [target for target in (self.lstm, self.gru, self.rnn) if target]
+        with suppress(Exception):
+            for target in modules or [available().get(self.backend, self.backend)]:
+                load_object(target)
+
+    def load_here(self) -> Backend:
         """The backend asked for, its device present, its threads bound to one so that processes do not fight.
 
         Raises:

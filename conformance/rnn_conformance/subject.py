@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ Array = np.ndarray[Any, Any]
 
 class Broken(AssertionError):
     """A backend broke a check; the message says how."""
+
+    outcome: ClassVar[Literal["failed", "crashed", "timed_out"]] = "failed"
 
 
 class Deviation(Broken):

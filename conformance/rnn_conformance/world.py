@@ -7,8 +7,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,8 +16,31 @@ from rnn_conformance.backend import Backend
 BACKEND = "backend: "
 
 
-def snapshot(backend: Backend) -> dict[str, Any]:
-    """What can be seen of the process and of the backend's library, by name."""
+@runtime_checkable
+class Distant(Protocol):
+    """A snapshot of another process."""
+
+    def changed(self, later: Any) -> list[str]:
+        """The names of what differs."""
+
+    def restore(self) -> None:
+        """Undo what was changed."""
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A backend in another process."""
+
+    def world(self) -> Distant:
+        """What can be seen of that process."""
+
+
+def snapshot(backend: Backend) -> Any:
+    """What can be seen of the backend's process and of its library, by name; where that process is another, it is
+    what `changed` and `restore` take.
+    """
+    if isinstance(backend, Elsewhere):
+        return backend.world()
     found = {
         "current directory": os.getcwd(),
         "environment variables": dict(os.environ),
@@ -38,13 +60,18 @@ def _hashable(state: Any) -> tuple[Any, ...]:
     return (state[0], state[1].tobytes(), *state[2:])
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def changed(before: Any, after: Any) -> list[str]:
     """The names of what differs."""
+    if isinstance(before, Distant):
+        return before.changed(after)
     return [name.removeprefix(BACKEND) for name, value in before.items() if after[name] != value]
 
 
-def restore(backend: Backend, before: Mapping[str, Any]) -> None:
+def restore(backend: Backend, before: Any) -> None:
     """Undo what a backend changed, so that the next check starts clean."""
+    if isinstance(before, Distant):
+        before.restore()
+        return
     after = snapshot(backend)
     if after == before:
         return

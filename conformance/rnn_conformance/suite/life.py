@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,19 +37,30 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             self.case = case
             self.parameters = dict(case.inputs().parameters)
             self.calls = 0
+            self.other_parameters = dict(replace(case, seed=case.seed + 1).inputs().parameters)
             try:
-                self.layer = subject.layer(case.config, self.parameters)
+                with self.watched():
+                    self.layer = subject.layer(case.config, self.parameters)
+                    self.other = subject.layer(case.config, self.other_parameters)
             except NotOffered as reason:
                 log.refuse(str(reason))
                 reject()
-            self.other_parameters = dict(replace(case, seed=case.seed + 1).inputs().parameters)
-            self.other = subject.layer(case.config, self.other_parameters)
             self.state: Result | None = None
             self.rows = 3
             self.kept: list[tuple[Result, list[bytes]]] = []
 
         def tell(self, what: str) -> None:
             self.told.append(what)
+
+        @contextmanager
+        def watched(self) -> Iterator[None]:
+            """Tell the log what breaks here, and after what."""
+            try:
+                yield
+            except Broken as error:
+                broken = Broken(f"after {', '.join(self.told) or 'nothing'}: {error}")
+                log.fail(self.case, broken)
+                raise broken from error
 
         def call(self, layer: DrivenLayer, parameters: dict[str, Any], steps: int, state: Result | None) -> Result:
             """One call, compared with the oracle from the backend's own state."""
@@ -57,15 +70,12 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             hx = None if state is None else tuple(state.arrays[name] for name in names)
             inputs = Inputs(parameters, sized.inputs().input, hx)
             try:
-                result = layer(inputs.input, state)
-                subject.agree(result.arrays, subject.truth_unguarded(self.case.config, inputs).budgets)
-                self.unchanged()
+                with self.watched():
+                    result = layer(inputs.input, state)
+                    subject.agree(result.arrays, subject.truth_unguarded(self.case.config, inputs).budgets)
+                    self.unchanged()
             except SaysNothing:
                 return result
-            except Broken as error:
-                broken = Broken(f"after {', '.join(self.told)}: {error}")
-                log.fail(self.case, broken)
-                raise broken from error
             self.kept.append((result, bits(subject, result)))
             return result
 
@@ -100,24 +110,27 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             self.tell("new weights")
             changed = dict(replace(self.case, seed=self.case.seed + seed).inputs().parameters)
             try:
-                views = self.layer.parameters()
+                with self.watched():
+                    views = self.layer.parameters()
+                    for name, values in changed.items():
+                        subject.backend.assign(views[name], values)
             except NotOffered:
                 return
-            for name, values in changed.items():
-                subject.backend.assign(views[name], values)
             self.parameters = changed
 
         @rule()
         def copy(self) -> None:
             self.tell("a deep copy")
-            self.layer = self.layer.copy()
+            with self.watched():
+                self.layer = self.layer.copy()
 
         @precondition(lambda self: self.calls)
         @rule()
         def train(self) -> None:
             self.tell("a call in training")
             sized = replace(self.case, seq_len=2, batch_size=self.rows, hx=False).inputs()
-            self.layer(sized.input, None, training=True)
+            with self.watched():
+                self.layer(sized.input, None, training=True)
 
         def teardown(self) -> None:
             if self.calls:
