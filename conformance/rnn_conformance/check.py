@@ -26,7 +26,7 @@ from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, Say
 EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
 COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
 SHRINKS = 150  # cases tried to make a failing one smaller
-DEATHS = {"crashed": 30, "timed_out": 3}  # of them those that may end the backend's process, which takes time
+DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
 
 
@@ -38,6 +38,10 @@ class Log(Protocol):
 
     def lived(self) -> None:
         """One life has ended well."""
+
+    @property
+    def tired(self) -> bool:
+        """Whether no new failure is looked for."""
 
     def refuse(self, reason: str) -> None:
         """The backend does not offer the case."""
@@ -133,19 +137,29 @@ class _Run:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
         self.shrinks += bool(self.failures)
-        if self.shrinks > SHRINKS or any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items()):
+        if self.shrinks > SHRINKS or self.tired:
             return True
         try:
             return self.attempt(case)
         except Broken as error:
             self.failures[case] = error
-            self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
+            self.count(error)
             raise
+
+    def count(self, error: Broken) -> None:
+        """Count a failure that may have ended the backend's process."""
+        self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
+
+    @property
+    def tired(self) -> bool:
+        """Whether its process died so often that no new failure is looked for."""
+        return any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items())
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
         death = death_of(self.subject.backend)
         self.failure = (case, type(death)(str(error)) if death else error)
+        self.count(self.failure[1])
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -162,8 +176,6 @@ class _Run:
             Broken: where the backend is at fault.
         """
         try:
-            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
-                raise NotOffered(reason)
             self.body(case)
         except SaysNothing:
             self.inconclusive += 1
@@ -185,6 +197,8 @@ class _Run:
     def body(self, case: Case) -> None:
         """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
         try:
+            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+                raise NotOffered(reason)
             self.check.body(self.subject, case)
         finally:
             if death := death_of(self.subject.backend):

@@ -136,7 +136,11 @@ class IsolatedBackend(Backend):
         self._worker: Worker | None = None
         self._nursery = Nursery(dict(request), None if memory_limit is None else int(memory_limit * 2**30))
         self._end = weakref.finalize(self, self._nursery.close)
-        self._start()
+        try:
+            self._start()
+        except WrongUse:
+            self.close()
+            raise
 
     def _start(self) -> Worker:
         """Load the backend in a fresh worker."""
@@ -245,15 +249,15 @@ class IsolatedBackend(Backend):
         try:
             channel = self._channel(worker)
             channel.send(message, deadline)
-            reply = wire.decode_reply(channel.receive(deadline, worker.said))
+            reply = wire.decode_reply(channel.receive(deadline, worker.said, worker.gone))
         except wire.Late:
-            raise self._died(worker, TimedOut, f"{doing} took longer than {limit:g} s and was ended") from None
+            what = f"{doing} took longer than {limit:g} s and was ended"
+            raise self._died(worker, TimedOut, what, at_once=True) from None
         except wire.Ended:
             raise self._died(worker, Crashed, f"{doing} ended its process") from None
         except wire.Malformed as error:
-            raise self._died(
-                worker, Crashed, f"{doing} wrote over the answer ({error}), and its process ended"
-            ) from None
+            what = f"{doing} wrote over the answer ({error}), and its process was ended"
+            raise self._died(worker, Crashed, what, at_once=True) from None
         if isinstance(reply, wire.Dying):
             raise self._died(worker, Crashed, f"{doing} raised {reply.text}, no Exception: it ends the process,")
         if isinstance(reply, wire.Raised):
@@ -276,12 +280,12 @@ class IsolatedBackend(Backend):
             known = self._channels.of = (worker, worker.another_channel())
         return known[1]
 
-    def _died(self, worker: Worker, kind: type[Broken], what: str) -> Broken:
+    def _died(self, worker: Worker, kind: type[Broken], what: str, at_once: bool = False) -> Broken:
         """Take the body away; what is found of its death is raised until `take_death`."""
         with self._lock:
             if worker.alive:
                 self.timed_out += kind is TimedOut
-                manner = worker.end(at_once=kind is TimedOut)
+                manner = worker.end(at_once)
                 self.death = kind(f"{what} {manner}")
             return self.death or kind(what)
 

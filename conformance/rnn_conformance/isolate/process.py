@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ import msgspec
 from rnn_conformance.isolate import wire
 from rnn_conformance.verdict import printable
 
-START = 120.0  # seconds that loading a backend's library may take
+START = 60.0  # seconds that loading a backend's library may take
 FORK = 10.0  # seconds that a fork may take
 WORDS = 500  # characters of a worker's last words
 PROGRAM = "import sys; sys.path[:] = {path!r}; from rnn_conformance.isolate.worker import main; main({role!r}, {fd})"
@@ -31,6 +33,8 @@ class Worker:
         self.pid = pid
         self.parent = parent
         self.dropped: list[int] = []
+        self.others: weakref.WeakSet[wire.Channel] = weakref.WeakSet()
+        self.gone = _watch(pid)
         self.alive = True
 
     def another_channel(self) -> wire.Channel:
@@ -38,17 +42,29 @@ class Worker:
         ours, theirs = socket.socketpair()
         socket.send_fds(self.doors.sock, [b"d"], [theirs.fileno()])
         theirs.close()
-        return wire.Channel(ours)
+        channel = wire.Channel(ours)
+        self.others.add(channel)
+        return channel
 
     def end(self, at_once: bool) -> str:
         """How it ended, once it has: by itself, or killed where it does not."""
         self.alive = False
         code = self.parent.status(self.pid, at_once)
         words = printable(self.said.text())[-WORDS:]
-        self.channel.close()
-        self.doors.close()
+        for channel in (self.channel, self.doors, *self.others):
+            channel.close()
         self.said.close()
+        if self.gone is not None:
+            os.close(self.gone)
         return _manner(code) + (f"; its last words: {words}" if words else "")
+
+
+def _watch(pid: int) -> int | None:
+    """What can be read once this process has ended, though a child of its own may still hold its sockets."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 def _manner(code: int | None) -> str:
@@ -73,6 +89,7 @@ class Nursery:
         self.setup = msgspec.msgpack.encode(setup)
         self.children: dict[int, subprocess.Popen[bytes]] = {}
         self.nurse: wire.Channel | None = None
+        self.ready = False
         if sys.platform == "linux":
             ours, theirs = socket.socketpair()
             self.process = self._launch("nurse", theirs, None)
@@ -112,32 +129,37 @@ class Nursery:
 
     def _fork(self, sock: socket.socket, output: int) -> int | None:
         """The process id of a forked worker; None where there is to be no nursery, or no more."""
-        born = self._ask({"ended": None}, START, [sock.fileno(), output])
-        if born is None:
-            self.close()
-            return None
-        pid: int | None = born["pid"]
+        self.ready = self.ready or self._answer(START) == {"forks": True}
+        pid: int | None = self._ask({"ended": None}, [sock.fileno(), output]) if self.ready else None
         if pid is None:
             self.close()
         return pid
 
-    def _ask(self, order: dict[str, Any], seconds: float, fds: list[int] | None = None) -> Any:
+    def _ask(self, order: dict[str, Any], fds: Sequence[int] = ()) -> Any:
         """What the nursery answers; None where it does not."""
         if self.nurse is None:
             return None
         try:
-            self.nurse.send(msgspec.msgpack.encode(order))
+            self.nurse.send(msgspec.msgpack.encode(order), time.monotonic() + FORK)
             if fds:
-                socket.send_fds(self.nurse.sock, [b"f"], fds)
+                socket.send_fds(self.nurse.sock, [b"f"], list(fds))
+        except (wire.Ended, wire.Late, OSError):
+            return None
+        return self._answer(FORK)
+
+    def _answer(self, seconds: float) -> Any:
+        if self.nurse is None:
+            return None
+        try:
             return msgspec.msgpack.decode(self.nurse.receive(time.monotonic() + seconds))
-        except (wire.Ended, wire.Late, wire.Malformed, msgspec.DecodeError, OSError):
+        except (wire.Ended, wire.Late, wire.Malformed, msgspec.DecodeError):
             return None
 
     def status(self, pid: int, at_once: bool) -> int | None:
         """A worker's exit code, negative for a signal; it is killed at once, or where it does not end by itself."""
         if (process := self.children.pop(pid, None)) is None:
-            answer = self._ask({"ended": pid, "at_once": at_once}, FORK)
-            return None if answer is None else int(answer["code"])
+            code: int | None = self._ask({"ended": pid, "at_once": at_once})
+            return code
         try:
             return process.wait(0 if at_once else 1)
         except subprocess.TimeoutExpired:

@@ -223,24 +223,25 @@ class Channel:
         except OSError as error:
             raise Ended from error
 
-    def receive(self, deadline: float | None = None, aside: Aside | None = None) -> bytes:
+    def receive(self, deadline: float | None = None, aside: Aside | None = None, gone: int | None = None) -> bytes:
         """The next message.
 
         Args:
             aside: what is read meanwhile, so that its writer does not wait.
+            gone: what can be read once the writer's process has ended.
 
         Raises:
             Ended, Late, Malformed
         """
-        length = HEAD.unpack(self._exactly(HEAD.size, deadline, aside))[0]
+        length = HEAD.unpack(self._exactly(HEAD.size, deadline, aside, gone))[0]
         if length > LARGEST:
             raise Malformed(f"a message of {length} bytes")
-        return self._exactly(length, deadline, aside)
+        return self._exactly(length, deadline, aside, gone)
 
-    def _exactly(self, count: int, deadline: float | None, aside: Aside | None) -> bytes:
+    def _exactly(self, count: int, deadline: float | None, aside: Aside | None, gone: int | None) -> bytes:
         parts: list[bytes] = []
         while count:
-            self._wait(deadline, aside)
+            self._wait(deadline, aside, gone)
             try:
                 part = self.sock.recv(min(count, 2**20))
             except OSError as error:
@@ -251,7 +252,7 @@ class Channel:
             count -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _wait(self, deadline: float | None, aside: Aside | None) -> None:
+    def _wait(self, deadline: float | None, aside: Aside | None, gone: int | None) -> None:
         """Until there is something to read."""
         if deadline is None and aside is None:
             self.sock.settimeout(None)
@@ -260,6 +261,8 @@ class Channel:
         poll.register(self.sock, select.POLLIN)
         if aside is not None and not aside.closed:
             poll.register(aside.fd, select.POLLIN)
+        if gone is not None:
+            poll.register(gone, select.POLLIN)
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -269,6 +272,8 @@ class Channel:
                 poll.unregister(aside.fd)
             if self.sock.fileno() in ready:
                 return
+            if gone in ready:
+                raise Ended
 
     def close(self) -> None:
         """Close this end."""

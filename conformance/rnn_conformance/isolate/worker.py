@@ -25,7 +25,6 @@ from rnn_conformance.isolate import wire
 from rnn_conformance.run import Request
 
 TEXT = 4000  # characters of an exception that cross
-FORK_IS_SAFE = sys.platform == "linux"
 
 
 class Setup(Struct, frozen=True):
@@ -36,22 +35,10 @@ class Setup(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """What the nursery is asked: to fork a worker, or how one ended."""
+    """What the nursery is asked: to fork a worker, or how one ended. It answers with a process id or an exit code."""
 
     ended: int | None = None  # a process id; None to fork
     at_once: bool = False  # whether it is to be killed first, if it lives
-
-
-class Born(Struct, frozen=True):
-    """The worker's process id, or None where forking is not safe."""
-
-    pid: int | None
-
-
-class Status(Struct, frozen=True):
-    """How a worker ended: its exit code, negative for a signal."""
-
-    code: int
 
 
 class Objects:
@@ -193,6 +180,8 @@ class Server:
         values = self._backend.to_numpy(array)
         if not isinstance(values, np.ndarray):
             _refuse(values, "a NumPy array")
+        if values.nbytes > wire.LARGEST:
+            raise ValueError(f"an array of shape {values.shape} is too large")
         return wire.pack_array(np.array(values, order="C", subok=False))
 
     def device_of(self, array: Any) -> wire.Value:
@@ -272,16 +261,15 @@ def nurse(channel: wire.Channel, setup: Setup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_the_first_to_go()
     Request(**setup.request).preload()
-    alone = FORK_IS_SAFE and len(os.listdir("/proc/self/task")) == 1  # threads do not survive a fork, their locks do
+    alone = len(os.listdir("/proc/self/task")) == 1  # threads do not survive a fork, and the locks that they hold do
+    channel.send(msgspec.msgpack.encode({"forks": alone}))
     while True:
         try:
             order = msgspec.msgpack.decode(channel.receive(), type=Order)
         except wire.Ended:
             os._exit(0)
         if order.ended is not None:
-            channel.send(msgspec.msgpack.encode(Status(_wait(order.ended, order.at_once))))
-        elif not alone:
-            channel.send(msgspec.msgpack.encode(Born(None)))
+            channel.send(msgspec.msgpack.encode(_wait(order.ended, order.at_once)))
         else:
             given = socket.recv_fds(channel.sock, 1, 2)[1]
             pid = os.fork()
@@ -291,7 +279,7 @@ def nurse(channel: wire.Channel, setup: Setup) -> None:
                 work(wire.Channel(socket.socket(fileno=given[0])), setup)
             for fd in given:
                 os.close(fd)
-            channel.send(msgspec.msgpack.encode(Born(pid)))
+            channel.send(msgspec.msgpack.encode(pid))
 
 
 def _wait(pid: int, at_once: bool) -> int:

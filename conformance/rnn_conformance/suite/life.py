@@ -34,6 +34,8 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
         @initialize(case=cases(unit, unbatched=False, values=CALM, seq_len=2, batch_size=3))
         def born(self, case: Case) -> None:
             """Make the layer, and a second one of other weights."""
+            if log.tired:
+                reject()
             self.case = case
             self.parameters = dict(case.inputs().parameters)
             self.calls = 0
