@@ -66,6 +66,7 @@ class Check:
     covering: bool = True  # whether it begins with the covering set
     machine: Machine | None = None  # a state machine in place of cases that are drawn
     offered: bool = True  # whether it is about configs that the backend offers
+    dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
 
     @property
     def family(self) -> str:
@@ -86,6 +87,7 @@ def check(
     covering: bool = True,
     machine: Machine | None = None,
     offered: bool = True,
+    dtypes: tuple[str, ...] = (),
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -97,8 +99,9 @@ def check(
         family = body.__module__.rpartition("test_")[2]
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
+        id = f"{family}.{name}"
         made_check = Check(
-            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered
+            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes
         )
         CHECKS[made_check.id] = made_check
 

@@ -333,6 +333,15 @@ class DrivenLayer:
             result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
         )
 
+    def often(self, result: Result, times: int) -> None:
+        """The same call many times, its results dropped unseen."""
+        try:
+            with _quiet(), self.subject._timed():
+                for _ in range(times):
+                    self.layer.forward(result.native_input, result.native_hx)
+        except Exception as error:
+            raise BackendRaised("the same call many times", error) from error
+
     def parameters(self) -> Mapping[str, Any]:
         """The layer's parameters in the backend's own type.
 

@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -36,6 +37,30 @@ class Elsewhere(Protocol):
 
     def world(self) -> Distant:
         """What can be seen of that process."""
+
+    def usage(self) -> Usage | None:
+        """What that process holds."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds."""
+
+    memory: int  # bytes, resident
+    files: int
+    threads: int
+
+
+def usage(backend: Backend) -> Usage | None:
+    """What the backend's process holds; None where it cannot be counted."""
+    if isinstance(backend, Elsewhere):
+        return backend.usage()
+    if not sys.platform.startswith("linux"):
+        return None
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    held = (len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task"))
+    return Usage(pages * os.sysconf("SC_PAGESIZE"), *held)
 
 
 def snapshot(backend: Backend) -> Any:
@@ -73,7 +98,7 @@ class _Kept(dict[str, Any]):
     def __ne__(self, later: object) -> bool:
         return not self == later
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def _has_name(sign: int) -> TypeGuard[signal.Signals]:

@@ -118,6 +118,15 @@ class OnlyWhenWide(Hostile):
         return super().layer(config, parameters)
 
 
+class RaisesWhenWide(Hostile):
+    """The same, but for an exception."""
+
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        if config.hidden_size >= 3:
+            raise RuntimeError
+        return super().layer(config, parameters)
+
+
 class HardExit(Hostile):
     def before(self, input: Any) -> None:
         os._exit(0)
@@ -468,7 +477,7 @@ class LeaksFiles(Hostile):
 
 class LeaksThreads(Hostile):
     def before(self, input: Any) -> None:
-        if threading.active_count() < 50:
+        if threading.active_count() < 500:
             threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 

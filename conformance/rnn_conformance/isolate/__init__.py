@@ -21,9 +21,11 @@ import numpy as np
 from rnn_conformance.arithmetic import Arithmetic
 from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.guard import How
 from rnn_conformance.isolate import wire
 from rnn_conformance.isolate.process import START, Nursery, Worker
 from rnn_conformance.subject import Broken
+from rnn_conformance.world import Usage
 
 PATIENT = 3  # calls that may take the whole time limit; after them each has a tenth of it
 
@@ -217,6 +219,22 @@ class IsolatedBackend(Backend):
     def world(self) -> Snapshot:
         """The settings of the worker's process."""
         return Snapshot(self, self.call("settings()", None, "snapshot"))
+
+    def usage(self) -> Usage | None:
+        """What the worker's process holds."""
+        return msgspec.convert(self.call("counting", None, "usage"), Usage | None)
+
+    def guard(self, how: How | None) -> None:
+        """Place arguments in guarded memory of the worker from now on, or anywhere."""
+        self.call("guarding memory", None, "guard", how)
+
+    def damage(self) -> str:
+        """What was written beyond an argument, in words."""
+        return str(self.call("looking at memory", None, "damage"))
+
+    def shares_memory(self, device: str) -> bool:
+        """Whether the backend's `from_numpy` gives an array over the same memory."""
+        return bool(self.call("from_numpy()", None, "shares_memory", device))
 
     def close(self) -> None:
         """End the worker."""

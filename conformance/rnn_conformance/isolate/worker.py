@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from rnn_conformance import world
+from rnn_conformance import guard, world
 from rnn_conformance.backend import Backend, Layer
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.guard import GuardedBackend
 from rnn_conformance.isolate import wire
 from rnn_conformance.run import Request
 
@@ -97,6 +98,7 @@ class Server:
         self.setup = setup
         self.objects = Objects()
         self.backend: Backend | None = None
+        self.guarded: GuardedBackend | None = None
 
     def serve(self, channel: wire.Channel) -> None:
         """Answer every call that comes through this channel, until it is closed."""
@@ -154,7 +156,7 @@ class Server:
     def _backend(self) -> Backend:
         if self.backend is None:
             raise RuntimeError("no backend was loaded")
-        return self.backend
+        return self.guarded or self.backend
 
     def supports(self, config: LayerConfig) -> wire.Value:
         """Why the config is not offered."""
@@ -204,8 +206,23 @@ class Server:
         """Undo what was changed."""
         world.restore(self._backend, before)
 
-    def listen(self) -> None:
-        """Nothing: the answer shows that calls are taken."""
+    def usage(self) -> wire.Value:
+        """What this process holds."""
+        found = world.usage(self._backend)
+        return None if found is None else wire.Mapped(asdict(found))
+
+    def guard(self, how: guard.How | None) -> None:
+        """Place arguments in guarded memory from now on, or anywhere."""
+        if self.backend is not None:
+            self.guarded = None if how is None else GuardedBackend(self.backend, how)
+
+    def damage(self) -> wire.Value:
+        """What was written beyond an argument."""
+        return "" if self.guarded is None else self.guarded.damage()
+
+    def shares_memory(self, device: str) -> wire.Value:
+        """Whether `from_numpy` gives an array over the same memory."""
+        return guard.shares_memory(self._backend, device)
 
 
 def _refuse(value: Any, due: str) -> NoReturn:
