@@ -49,13 +49,14 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the oracle against torch, the budget against the oracle, and the suite's pace."""
     install(session, "bench")
-    session.run("pytest", "tests/bench", "--benchmark-only", "-p", "no:xdist", *session.posargs, env=ONE_THREAD)
+    options = ("-o", "python_files=bench_*.py", "--benchmark-only", "-p", "no:xdist", "-s")
+    session.run("pytest", "tests/bench", *options, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def calibrate(session: nox.Session) -> None:
     """Measure the largest ρ of correct kernels and draw docs/numerics.md's figures again."""
-    install(session, "tests")
+    install(session, "calibrate")
     session.run("python", "-m", "tests.calibrate", *session.posargs, env=ONE_THREAD)
 
 

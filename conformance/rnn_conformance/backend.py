@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
-from rnn_conformance.config import LayerConfig
+from rnn_conformance.config import BEYOND, LayerConfig
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +30,14 @@ class Policy:
     lengths: bool = True  # whether variable lengths are taken at all
     flush_subnormals: bool = False  # whether numbers below the smallest normal one may become zero
     unbatched: bool = True  # whether input may come without a batch axis
+
+
+class ParametersDiffer(ValueError):
+    """A layer was made, but its parameters are not of the names and shapes that are due."""
+
+
+Differentiate = Callable[[Any, Any], Mapping[str, Any]]
+"""Takes the gradients of a scalar by output and by the final state, and gives those by name."""
 
 
 class Layer(ABC):
@@ -73,8 +81,20 @@ class Layer(ABC):
         """
         raise NotImplementedError
 
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """Run the stack in training, without dropout: output, the final state, and what differentiates it later."""
+        raise NotImplementedError
+
     def parameters(self) -> Mapping[str, Any]:
         """The parameters as the layer holds them, by torch.nn's names."""
+        raise NotImplementedError
+
+    def save(self) -> Any:
+        """What `load` takes, apart from the layer from now on: as torch's state_dict, written to a file."""
+        raise NotImplementedError
+
+    def load(self, saved: Any) -> None:
+        """Take the parameters of the layer whose `save` gave this."""
         raise NotImplementedError
 
 
@@ -83,6 +103,7 @@ class Backend(ABC):
 
     name: str = ""
     policy: Policy = Policy()
+    max_examples: int | None = None  # so many cases in each unit, of few shapes, where each shape is compiled anew
 
     @abstractmethod
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
@@ -104,6 +125,22 @@ class Backend(ABC):
     def supports(self, config: LayerConfig) -> str | None:
         """None where a layer of this config is offered, and the reason where it is not."""
         return None
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """What it offers beyond torch.nn: fields of the config for this cell, each with the values to try.
+
+        A field that is not named stays at its default, which is torch.nn's way. Where torch.nn's way is not offered,
+        it is left out of the values.
+        """
+        return {}
+
+    def lacks(self, config: LayerConfig) -> str | None:
+        """Why a config is not offered whose fields beyond torch.nn `extras` does not name; None where it names them."""
+        offered = self.extras(config.cell)
+        given = {name: getattr(config, name) for name in BEYOND}
+        usual = {field.name: field.default for field in fields(config)}
+        wrong = [f"{n}={v!r}" for n, v in given.items() if v not in offered.get(n, (usual[n],))]
+        return f"{', '.join(wrong)} is not offered" if wrong else None
 
     def arithmetic(self, dtype: str) -> Arithmetic:
         """The arithmetic to which layers of this dtype are held."""

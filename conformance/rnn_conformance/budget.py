@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import hypot, prod, sqrt
 from typing import Any, ClassVar
 
@@ -21,72 +22,115 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
-EXACT = frozenset({np.negative, np.maximum, np.greater, np.equal})
-POOL = np.random.default_rng(0x5EED).standard_normal(1 << 19)
+ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
+EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
+POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
-def _window(start: int, size: int) -> Array:
-    window = POOL[start : start + size]
-    return window if window.size == size else np.resize(POOL, size)
+@cache
+def _factors(roundoff: float) -> Array:
+    """What results are multiplied by, for the numbers of the pool."""
+    return 1 + roundoff * POOL
+
+
+@cache
+def _addends(smallest: float) -> Array:
+    """What is added to results, for the numbers of the pool."""
+    return smallest * POOL
+
+
+def _window(pool: Array, start: int, shape: tuple[int, ...]) -> Array:
+    """Numbers of the pool, as good as new ones and many times as fast."""
+    size = prod(shape)
+    if start + size <= pool.size:
+        return pool[start : start + size].reshape(shape)
+    return np.resize(np.roll(pool, -start), shape)
 
 
 class Noise:
-    """The rounding errors of one declared arithmetic, drawn from one seed."""
+    """The rounding errors of one declared arithmetic.
+
+    In the first half of the runs each operation takes new numbers. In the second half an operation takes the same ones
+    at every step, as a steady input meets the same rounding at every step, and errors that agree grow faster than those
+    that vary.
+    """
 
     def __init__(self, arithmetic: Arithmetic, runs: int, seed: int) -> None:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
-        self._at = int(np.random.default_rng(seed).integers(POOL.size))
-
-    def normal(self, shape: tuple[int, ...]) -> Array:
-        """Standard normal numbers for one operation; in the second half of the runs the same ones at every step.
-
-        A steady input meets the same rounding at every step, and errors that agree grow faster than those that vary.
-        The numbers come from a fixed pool, as good here as new ones and many times as fast.
-        """
-        runs, rows, features = shape[-3:]
-        numbers = self._next(prod(shape)).reshape(shape).copy()
-        steady = runs // 2
-        numbers[..., steady:, :, :] = _window(0, (runs - steady) * rows * features).reshape(-1, rows, features)
-        return numbers
-
-    def _next(self, size: int) -> Array:
-        if self._at + size > POOL.size:
-            self._at = size % 7919  # another offset in each round
-        start, self._at = self._at, self._at + size
-        return _window(start, size)
-
-    def wide(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """`shape` with room for every run."""
-        return (*shape[:-3], self.runs, *shape[-2:])
+        self.ranges: dict[Any, tuple[float, float]] = {}  # of what each matrix of weights is multiplied with
+        self._at = seed
+        self._place = 0  # the number of operations since the last product of one step
 
     def of_operation(self, result: Array) -> Array:
         """`result` as it may come out of one rounding to storage."""
-        error = result * self.arithmetic.unit_roundoff
-        error += self.arithmetic.smallest
-        if not np.isfinite(error).all():  # infinity stays what it is
-            error = np.where(np.isfinite(error), error, 0)
-        return result + error * self.normal(self.wide(result.shape))
+        return self._rounded(result, self.arithmetic.unit_roundoff, self.arithmetic.smallest)
+
+    def of_activation(self, result: Array) -> Array:
+        """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
+        a = self.arithmetic
+        return self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff, a.smallest + a.activation_error)
+
+    def _rounded(self, result: Array, relative: float, absolute: float) -> Array:
+        noisy = self._multiplied(result, _factors(relative))
+        noisy += _window(_addends(absolute), 0, noisy.shape[-3:])
+        return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
         """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·‖w∘x‖₂."""
         a, n = self.arithmetic, left.shape[-1]
-        one_run = left[..., :1, :, :]
-        other = right if right.ndim == 2 else right[..., :1, :, :]
+        if result.ndim == 3:
+            self._place = 0
+        one_run, other = left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :]
         norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
-        scale = hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
-        noisy: Array = result + (scale * norm) * self.normal(self.wide(result.shape))
+        norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        if a.input_steps:
+            norm = np.hypot(norm, self._quantized(one_run, other))
+        noisy = self._multiplied(norm, POOL)
+        noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
+
+    def _quantized(self, left: Array, right: Array) -> Array:
+        """How far each element of a matrix product strays whose factors are rounded to evenly spaced numbers.
+
+        Rounding to a spacing s errs within ±s/2. Spacings are those of a whole matrix of weights, and of all that it is
+        ever multiplied with, at least of an activation's range.
+        """
+        weights = (right.shape, *right.flat[:2], right.flat[-1])
+        low, high = self.ranges.get(weights, (-1.0, 1.0))
+        self.ranges[weights] = low, high = np.min(left, initial=low), np.max(left, initial=high)
+        of_inputs = (high - low) / self.arithmetic.input_steps * np.sqrt(np.square(right).sum(-2, keepdims=True))
+        spacing = 2 * np.max(np.abs(right), initial=0.0) / self.arithmetic.weight_steps
+        error: Array = np.hypot(of_inputs, spacing * np.sqrt(np.square(left).sum(-1, keepdims=True))) / 2
+        if error.size and error.max() > 0.5:  # a gate may come out anywhere: as little can be said as of an overflow
+            self.overflowed = True
+        return error
 
     def of_sum(self, result: Array, addends: Array, axis: Any, keepdims: bool) -> Array:
         """`result` of a sum along `axis` as it may come out in any order."""
         count = addends.size // max(result.size, 1)
         norm = np.sqrt(np.square(addends).sum(axis, keepdims=keepdims))
-        scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
-        return self.of_operation(result + scale * norm * self.normal(self.wide(result.shape)))
+        norm *= 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
+        noisy = self._multiplied(norm, POOL)
+        noisy += result
+        return self.of_operation(noisy)
+
+    def _multiplied(self, array: Array, pool: Array) -> Array:
+        """`array`, whose runs are one or all, times numbers of `pool`; `array` itself is changed where it has all."""
+        half, (rows, features), steps = self.runs // 2, array.shape[-2:], array.shape[:-3]
+        alike = array.shape[-3] == 1 < self.runs
+        noisy = np.empty((*steps, self.runs, rows, features)) if alike else array
+        new = (*steps, half, rows, features)
+        self._at = (self._at + prod(new)) % (POOL.size // 2)
+        self._place += 1
+        first, second = (array, array) if alike else (array[..., :half, :, :], array[..., half:, :, :])
+        np.multiply(first, _window(pool, self._at, new), out=noisy[..., :half, :, :])
+        same = _window(pool, 7919 * self._place % (POOL.size // 2), (self.runs - half, rows, features))
+        np.multiply(second, same, out=noisy[..., half:, :, :])
+        return noisy
 
 
 class Noisy(np.ndarray[Any, Any]):
@@ -99,11 +143,13 @@ class Noisy(np.ndarray[Any, Any]):
         """Perturb the result of `ufunc`, where it is one that rounds."""
         plain = [x.view(np.ndarray) if isinstance(x, Noisy) else x for x in inputs]
         result = getattr(ufunc, method)(*plain, **kwargs)
-        noise = type(self).noise
+        noise = self.noise
         if method == "reduce":
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
+        elif ufunc in ACTIVATIONS:
+            result = noise.of_activation(result)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -153,7 +199,8 @@ def budgets(
         noise = source
 
     with np.errstate(all="ignore"):
-        spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
+        for _ in range(2 if arithmetic.input_steps else 1):  # the first to see ranges
+            spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
     found = {}
     for name, truth in truths.items():
         found[name] = Budget(truth.squeeze(-3), _sigma(truth, np.asarray(spread[name]), arithmetic))
@@ -171,7 +218,7 @@ def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
     with np.errstate(all="ignore"):
         strayed = np.abs(runs - truth).astype(np.float64)
         spread = _root_mean_square(strayed, -3).squeeze(-3)
-        neighbours = _root_mean_square(spread, -1) / 2
+        neighbours = _root_mean_square(spread, -1)
         rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
         sigma: Array = np.maximum(np.maximum(spread, neighbours), rounding)
     return sigma
@@ -187,8 +234,10 @@ def _root_mean_square(x: Array, axis: int) -> Array:
 
 
 def _norms(left: Array, right: Array) -> Array:
-    """‖w∘x‖₂ for each element of a matrix product, where squares would underflow too."""
-    largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
-    scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
-    norms: Array = largest * np.sqrt(np.square(scaled) @ np.square(right))
-    return norms
+    """‖w∘x‖₂ for each element of a matrix product."""
+    squares: Array = np.square(left) @ np.square(right)
+    if squares.size and not (squares.min() > 1e-250 and squares.max() < 1e250):  # squares may have left the range
+        largest = np.max(np.abs(left), axis=-1, keepdims=True, initial=0.0)
+        scaled = np.divide(left, largest, where=largest > 0, out=np.zeros_like(left))
+        return np.asarray(largest * np.sqrt(np.square(scaled) @ np.square(right)))
+    return np.sqrt(squares, out=squares)

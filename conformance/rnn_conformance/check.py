@@ -15,16 +15,21 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
-from rnn_conformance.covering import covering_cases
+from rnn_conformance.covering import Share, covering_cases
+from rnn_conformance.diagnosis.result import Diagnosis
+from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.isolate import death_of
+from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit, cases
-from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
+from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, Subject
 
-EXAMPLES = {"smoke": 5, "ci": 15, "thorough": 200}
-COVERING_PARTS = {"smoke": 4, "ci": 2, "thorough": 1}  # of the covering set, each unit takes one
+EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
+COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
 SHRINKS = 150  # cases tried to make a failing one smaller
 DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
@@ -39,12 +44,12 @@ class Log(Protocol):
     def lived(self) -> None:
         """One life has ended well."""
 
+    def refuse(self, reason: str) -> None:
+        """The backend does not offer the case."""
+
     @property
     def tired(self) -> bool:
         """Whether no new failure is looked for."""
-
-    def refuse(self, reason: str) -> None:
-        """The backend does not offer the case."""
 
 
 Machine = Callable[[Unit, Subject, Log], type[RuleBasedStateMachine]]
@@ -72,6 +77,11 @@ class Check:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def module(self) -> str:
+        """The name of the module that has it."""
+        return self.body.__module__
 
 
 CHECKS: dict[str, Check] = {}
@@ -146,10 +156,10 @@ class _Run:
             return self.attempt(case)
         except Broken as error:
             self.failures[case] = error
-            self.count(error)
+            self.grow_tired(error)
             raise
 
-    def count(self, error: Broken) -> None:
+    def grow_tired(self, error: Broken) -> None:
         """Count a failure that may have ended the backend's process."""
         self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
 
@@ -160,9 +170,13 @@ class _Run:
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
-        death = death_of(self.subject.backend)
-        self.failure = (case, type(death)(str(error)) if death else error)
-        self.count(self.failure[1])
+        if death := death_of(self.subject.backend):
+            error = type(death)(str(error))
+        self.grow_tired(error)
+        if expectation := self.expectation(case):
+            self.expected = self.expected or (case, error, expectation)
+        else:
+            self.failure = (case, error)
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -178,6 +192,7 @@ class _Run:
         Raises:
             Broken: where the backend is at fault.
         """
+        self.subject.measured.case = case
         try:
             self.body(case)
         except SaysNothing:
@@ -187,13 +202,13 @@ class _Run:
             self.refuse(str(reason))
             return False
         except Broken as error:
-            self.examples += 1
+            self.count(case)
             if expectation := self.expectation(case):
                 self.expected = self.expected or (case, error, expectation)
                 return True
             self.failure = (case, error)
             raise
-        self.examples += 1
+        self.count(case)
         self.spared = self.spared or self.expectation(case)
         return True
 
@@ -206,6 +221,11 @@ class _Run:
         finally:
             if death := death_of(self.subject.backend):
                 raise death
+
+    def count(self, case: Case) -> None:
+        """Count a case that said something."""
+        self.examples += 1
+        self.subject.measured.count(case)
 
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
@@ -227,7 +247,11 @@ def run_unit(
     run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING_PARTS[profile]) if check.covering else []
+    extras = backend.extras(unit.cell)
+    covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
+    few = backend.max_examples
+    if few is not None:
+        printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
         try:
             run.attempt(case)
@@ -238,10 +262,26 @@ def run_unit(
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if not tried or sum(run.not_offered.values()) < tried:
-        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    examples = max(1, round(EXAMPLES[profile] * check.share))
+    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
+        examples = 0 if tried else min(examples, few + 1)
+    if examples and (not tried or sum(run.not_offered.values()) < tried):
+        _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offered(backend: Backend, case: Case) -> bool:
+    """Whether a backend says that it takes this case."""
+    policy = backend.policy
+    taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
+    return taken and not backend.supports(case.config)
+
+
+def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:
+    """So many of the cases, others in other units, so that all of them have their turn."""
+    first = unit.entropy % max(len(cases), 1)
+    return (cases + cases)[first : first + min(count, len(cases))]
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
@@ -261,7 +301,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 
     @seed(unit.entropy)
     @chosen
-    @given(cases(unit, **run.check.drawn))
+    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
@@ -272,7 +312,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
-        if run.failure is None:
+        if run.failure is None and run.expected is None:
             raise
     except Unsatisfiable:
         return
@@ -288,10 +328,10 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive:
-        outcome = "inconclusive"
+    elif run.not_offered:
+        outcome = "not_offered"
     else:
-        outcome = "not_offered" if run.not_offered else "not_run"
+        outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure" and run.expected is not None:
         failure, reason = run.expected[:2], run.expected[2].reason
@@ -309,9 +349,12 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         backend_seconds=round(measured.backend_seconds, 4),
         values=measured.values,
         largest_rho=_finite(measured.largest_rho),
+        spread=trimmed(measured.spread),
+        worst=measured.worst_case,
+        coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject, diagnosis_of(run, *failure)),
     )
 
 
@@ -328,7 +371,19 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
+    """Which mistake a deviation looks like. A failure to tell is told, and loses no finding."""
+    if not isinstance(error, Deviation):
+        return None
+    try:
+        return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
+    except Exception as failed:
+        return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+
+
+def finding_of(
+    check: Check, case: Case, error: Broken, subject: Subject, diagnosis: Diagnosis | None = None
+) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -340,6 +395,8 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        diagnosis=diagnosis,
+        script=script_of(check, case, error, subject),
     )
 
 

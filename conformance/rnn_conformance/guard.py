@@ -49,6 +49,10 @@ class GuardedBackend(Backend):
         """The backend's."""
         return self.backend.version
 
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """The backend's."""
+        return self.backend.extras(cell)
+
     def supports(self, config: LayerConfig) -> str | None:
         """The backend's."""
         return self.backend.supports(config)

@@ -29,6 +29,11 @@ def lstm_gradients(
     batch_first: bool = False,
     bidirectional: bool = False,
     proj_size: int = 0,
+    recurrent_bias: str = "all",
+    peepholes: bool = False,
+    clip: float = 0.0,
+    input_forget: bool = False,
+    forget_bias: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -47,10 +52,12 @@ def lstm_gradients(
 
     Raises:
         ValueError: as `lstm` does, and for gradients of other shapes or dtypes.
+        NotImplementedError: with peepholes, clip, input_forget or forget_bias.
 
     Source: the chain rule; the derivatives of each cell are in `cells`.
     """
-    stack = lstm_stack(input, hidden_size, num_layers, bias, bidirectional, proj_size)
+    shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -67,11 +74,13 @@ def gru_gradients(
     batch_first: bool = False,
     bidirectional: bool = False,
     reset_after: bool = True,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
     """The gradients of a scalar by all that `gru` takes: as `lstm_gradients`, without a cell state."""
-    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after)
+    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias, clip)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -88,6 +97,8 @@ def rnn_gradients(
     bias: bool = True,
     batch_first: bool = False,
     bidirectional: bool = False,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -95,7 +106,7 @@ def rnn_gradients(
 
     The derivative of relu at 0 is 0, as in torch.
     """
-    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional)
+    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias, clip)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -153,7 +164,7 @@ def _layers(
             left = {name: values[at] for name, values in trace[lane].items()}
             d_h = d_output[at][..., part * width : (part + 1) * width]
             before, after = tuple(s[k] for s in state), tuple(s[k] for s in d_final)
-            d_input, d_states[k], found = _lane(stack, parameters, lane, before, left, d_h, after)
+            d_input, d_states[k], found = lane_gradients(stack, parameters, lane, before, left, d_h, after)
             d_inputs.append(d_input[at])
             gradients |= found
         d_output = sum(d_inputs[1:], d_inputs[0])
@@ -163,7 +174,7 @@ def _layers(
     return d_output, tuple(np.stack(parts) for parts in zip(*in_order, strict=True)), gradients
 
 
-def _lane(
+def lane_gradients(
     stack: Stack, parameters: Parameters, lane: str, state: State, left: Gates, d_output: Array, d_state: State
 ) -> tuple[Array, State, Gradients]:
     """One direction of one layer, from its last step to its first: `Stack.run_lane` in reverse."""
@@ -186,7 +197,7 @@ def _lane(
         gradients[f"{weight}_{lane}"] = np.concatenate(by_weight, axis=-2)
         bias = f"{weight.replace('weight', 'bias')}_{lane}"
         if bias in parameters:
-            gradients[bias] = np.concatenate(by_bias, axis=-1)
+            gradients[bias] = np.concatenate(by_bias, axis=-1)[..., -len(parameters[bias]) :]
     return np.stack(d_products[::-1]) @ parameters[f"weight_ih_{lane}"], d_state, gradients
 
 

@@ -1,8 +1,8 @@
-"""A faithful recurrent kernel in plain torch operations, cut into the small steps that a fault overrides."""
+"""What faults are made of: torch.nn's own kernel with something done around it, and a faithful one cut into steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,33 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 State = tuple[Tensor, ...]  # (h, c) for the LSTM and (h,) for the others
+
+
+def each(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """A state, one tensor or a tuple of two, with each part changed; None stays None."""
+    return state if state is None else tuple(map(change, state)) if isinstance(state, tuple) else change(state)
+
+
+def on_data(change: Callable[[Tensor], Tensor], input: Any) -> Any:
+    """An input or an output, packed or not, with its numbers changed."""
+    return input._replace(data=change(input.data)) if isinstance(input, PackedSequence) else change(input)
+
+
+class Around(nn.RNNBase):
+    """torch.nn's own kernel, with something done to what it is given or to what it gives."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """torch.nn's forward between `before` and `behind`."""
+        output, state = super().forward(*self.before(input, hx))
+        return self.behind(output, state)
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        """What torch.nn is given."""
+        return input, hx
+
+    def behind(self, output: Any, state: Any) -> Any:
+        """What the caller is given."""
+        return output, state
 
 
 @dataclass(frozen=True)
@@ -188,10 +215,10 @@ class Kernel(nn.RNNBase):
         """One direction of one layer over all steps: its outputs and its final state."""
         product = self.project_input(x, lane).unbind(0)
         outputs: list[Tensor] = [x] * call.steps
-        for t in self.order(lane, call):
+        for taken, t in enumerate(self.order(lane, call)):
             size = call.sizes[t]
             rows = tuple(part[:size] for part in state)
-            new = self.step(t, product[t][:size], rows, lane)
+            new = self.after(taken, self.step(t, product[t][:size], rows, lane))
             outputs[t] = self.fill(new[0], call)
             state = tuple(self.keep(a, b) for a, b in zip(new, state, strict=True))
         return torch.stack(outputs), state
@@ -199,6 +226,10 @@ class Kernel(nn.RNNBase):
     def order(self, lane: Lane, call: Call) -> Iterable[int]:
         """The steps in the order in which they are taken. Backwards, a shorter sequence joins at its own end."""
         return range(call.steps - 1, -1, -1) if lane.reverse else range(call.steps)
+
+    def after(self, taken: int, new: State) -> State:
+        """The state after a step, before which so many were taken."""
+        return new
 
     def keep(self, new: Tensor, old: Tensor) -> Tensor:
         """Rows that are not running keep their state."""

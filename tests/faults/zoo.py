@@ -12,7 +12,8 @@ from torch import nn
 
 from .base import GRU, LSTM, RNN, Kernel
 
-CELLS: dict[str, type[Kernel]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+CELLS: dict[str, type[Any]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+STEPPED: dict[str, type[Any]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 C = TypeVar("C", bound=type)
 
@@ -94,10 +95,11 @@ def _modules(cls: type, cells: list[str]) -> dict[str, type[Any]]:
     for cell, base in CELLS.items():
         if issubclass(cls, base):
             return {cell: cls}
-    return {cell: _drop_in(cls, CELLS[cell]) for cell in cells}
+    bases = STEPPED if issubclass(cls, Kernel) else CELLS
+    return {cell: _drop_in(cls, bases[cell]) for cell in cells}
 
 
-def _drop_in(mixin: type, base: type[Kernel]) -> type[Any]:
+def _drop_in(mixin: type, base: type[Any]) -> type[Any]:
     """The mix-in as a module of one cell, importable (and so picklable) under a name of its own."""
     name = mixin.__name__ + base.__name__
     module = type(name, (mixin, base), {"__module__": mixin.__module__, "__doc__": mixin.__doc__, "__qualname__": name})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -12,8 +14,17 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
-from rnn_conformance.backend import Array, Backend, Layer
+from rnn_conformance.backend import Array, Backend, Differentiate, Layer, ParametersDiffer
 from rnn_conformance.config import LayerConfig
+
+SETTERS: dict[str, Callable[[Any], Any]] = {
+    "default dtype": torch.set_default_dtype,
+    "number of threads": torch.set_num_threads,
+    "gradient mode": torch.set_grad_enabled,
+    "deterministic algorithms": torch.use_deterministic_algorithms,
+    "float32 matmul precision": torch.set_float32_matmul_precision,
+    "random state": lambda state: torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8)),
+}
 
 cudnn_version: Callable[[], int | None] = torch.backends.cudnn.version
 
@@ -36,7 +47,8 @@ class ModuleLayer(Layer):
         if lengths is None:
             return self._call(input, hx)
         first = self.config.batch_first
-        packed = pack_padded_sequence(input, list(lengths), batch_first=first, enforce_sorted=False)
+        descending = list(lengths) == sorted(lengths, reverse=True)  # then as users do who sort by hand
+        packed = pack_padded_sequence(input, list(lengths), batch_first=first, enforce_sorted=descending)
         output, state = self._call(packed, hx)
         if not isinstance(output, PackedSequence):
             raise TypeError(f"packed input must give packed output, not {type(output).__name__}")
@@ -56,41 +68,69 @@ class ModuleLayer(Layer):
         accumulate: bool = False,
     ) -> tuple[Any, Any, Mapping[str, Any]]:
         """The module's forward, and autograd's backward through it."""
+        output, state, differentiate = self._taped(input, hx, lengths, frozen, accumulate)
+        return output, state, differentiate(output_gradient, state_gradient)
+
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """The module's forward, and autograd's backward for later."""
+        return self._taped(input, hx, lengths, (), accumulate=False)
+
+    def _taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None, frozen: Collection[str], accumulate: bool
+    ) -> tuple[Any, Any, Differentiate]:
         self.module.train()
         own = self.parameters()
         for name, parameter in own.items():
             parameter.requires_grad_(name not in frozen)
             parameter.grad = parameter.grad if accumulate else None
         with torch.enable_grad():
-            return differentiate(self.run, own, input, hx, output_gradient, state_gradient, lengths)
+            return taped(self.run, own, input, hx, lengths, frozen)
 
     def parameters(self) -> Mapping[str, Any]:
         """The module's named parameters."""
         return dict(self.module.named_parameters())
 
+    def save(self) -> Any:
+        """The module's state_dict, as a file."""
+        file = io.BytesIO()
+        torch.save(self.module.state_dict(), file)
+        return file.getvalue()
 
-def differentiate(
+    def load(self, saved: Any) -> None:
+        """Load a state_dict from such a file."""
+        self.module.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
+
+
+def taped(
     run: Callable[..., Any],
     parameters: Mapping[str, Any],
     input: Any,
     hx: Any,
-    output_gradient: Any,
-    state_gradient: Any,
     lengths: Sequence[int] | None,
-) -> tuple[Any, Any, Mapping[str, Any]]:
-    """Run `run(input, hx, lengths)` and take the gradients of what it gives by all that it was given."""
-    leaf = input.detach().requires_grad_()
-    leaves = (
-        None if hx is None else tuple(p.detach().requires_grad_() for p in (hx if isinstance(hx, tuple) else (hx,)))
+    frozen: Collection[str] = (),
+) -> tuple[Any, Any, Differentiate]:
+    """Run `run(input, hx, lengths)`: its results, and what takes the gradients by all that it was given."""
+    parts = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+    given = {"input": input} | dict(zip(("h_0", "c_0"), parts, strict=False))
+    leaves = {name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in given.items()}
+    states_in = tuple(leaves[name] for name in ("h_0", "c_0") if name in leaves)
+    output, state = run(
+        leaves["input"], None if hx is None else states_in if isinstance(hx, tuple) else states_in[0], lengths
     )
-    state_in = leaves if leaves is None or isinstance(hx, tuple) else leaves[0]
-    output, state = run(leaf, state_in, lengths)
-    states = state if isinstance(state, tuple) else (state,)
-    d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
-    torch.autograd.backward([output, *states], [output_gradient, *d_states])
-    found = {"input": leaf.grad} | {name: parameter.grad for name, parameter in parameters.items()}
-    found |= {name: part.grad for name, part in zip(("h_0", "c_0"), leaves or (), strict=False)}
-    return output, state, {name: gradient for name, gradient in found.items() if gradient is not None}
+    results = [output, *(state if isinstance(state, tuple) else (state,))]
+
+    def differentiate(output_gradient: Any, state_gradient: Any) -> Mapping[str, Any]:
+        d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
+        torch.autograd.backward(results, [output_gradient, *d_states])
+        found = {name: tensor.grad for name, tensor in (leaves | dict(parameters)).items()}
+        return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+    return output, state, differentiate
+
+
+@lru_cache
+def _parameters_of(module: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(module).parameters
 
 
 class DropInBackend(Backend):
@@ -126,7 +166,7 @@ class DropInBackend(Backend):
         module = self.modules[config.kind]
         if module is None:
             return f"no {config.kind.upper()} is offered"
-        taken = inspect.signature(module).parameters
+        taken = _parameters_of(module)
         if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in taken.values()):
             return None
         lacking = [name for name in config.torch_arguments() if name not in taken]
@@ -134,17 +174,29 @@ class DropInBackend(Backend):
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A module of the config's class with these parameters copied in."""
+        return ModuleLayer(self.filled(self.module(config), config, parameters), config)
+
+    def module(self, config: LayerConfig) -> Any:
+        """A new module of the config's class."""
         module = self.modules[config.kind](**config.torch_arguments())
-        module = module.to(device=config.device, dtype=getattr(torch, config.dtype))
+        return module.to(device=config.device, dtype=getattr(torch, config.dtype))
+
+    def filled(self, module: Any, config: LayerConfig, parameters: Mapping[str, Array]) -> Any:
+        """The module, once these parameters are copied in.
+
+        Raises:
+            ValueError: where it has others.
+        """
         own = dict(module.named_parameters())
         if set(own) != set(parameters):
-            raise ValueError(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
+            raise ParametersDiffer(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
         with torch.no_grad():
             for name, values in parameters.items():
                 if tuple(own[name].shape) != values.shape:
-                    raise ValueError(f"{name} has the shape {tuple(own[name].shape)}, but {values.shape} was due")
+                    wrong = f"{name} has the shape {tuple(own[name].shape)}"
+                    raise ParametersDiffer(f"{wrong}, but {values.shape} was due")
                 own[name].copy_(self.from_numpy(values, config.device))
-        return ModuleLayer(module, config)
+        return module
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """A tensor over the same memory, on the CPU; a copy elsewhere."""
@@ -182,13 +234,11 @@ class DropInBackend(Backend):
         }
 
     def restore(self, settings: Mapping[str, Any]) -> None:
-        """Set torch's settings again."""
-        torch.set_default_dtype(settings["default dtype"])
-        torch.set_num_threads(settings["number of threads"])
-        torch.set_grad_enabled(settings["gradient mode"])
-        torch.use_deterministic_algorithms(settings["deterministic algorithms"])
-        torch.set_float32_matmul_precision(settings["float32 matmul precision"])
-        torch.set_rng_state(torch.frombuffer(bytearray(settings["random state"]), dtype=torch.uint8))
+        """Set those of torch's settings that differ; to set some of them imports half of torch."""
+        now = self.settings()
+        for name, value in settings.items():
+            if now[name] != value:
+                SETTERS[name](value)
 
     def environment(self) -> dict[str, str]:
         """torch, its threads and oneDNN, and the GPU where there is one."""

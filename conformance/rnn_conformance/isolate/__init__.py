@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic
-from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
+from rnn_conformance.backend import Array, Backend, Differentiate, Layer, ParametersDiffer, Policy, WrongUse
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.guard import How
 from rnn_conformance.isolate import wire
@@ -64,9 +64,14 @@ class _Raised(Exception):
     """An exception that the backend raised in its process."""
 
 
+TOLD_APART = {kind.__name__: kind for kind in (NotImplementedError, ParametersDiffer, WrongUse)}
+
+
 @lru_cache(100)
-def _exception_type(name: str, not_implemented: bool) -> type[Exception]:
-    return type(name, (_Raised, NotImplementedError) if not_implemented else (_Raised,), {})
+def _exception_type(name: str, base: str) -> type[Exception]:
+    """Exceptions that are called like that of the backend, and of the class that the suite tells from others."""
+    bases = (_Raised, TOLD_APART[base]) if base in TOLD_APART else (_Raised,)
+    return type(name, bases, {})
 
 
 class IsolatedLayer(Layer):
@@ -96,6 +101,27 @@ class IsolatedLayer(Layer):
         given = (input, hx, output_gradient, state_gradient, lengths, frozen, accumulate)
         output, state, found = self.backend.call(doing, self.handle, "gradients", *given)
         return output, state, found
+
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """The layer's taped call."""
+        doing = f"a taped call on input {getattr(input, 'shape', None)}"
+        output, state, tape = self.backend.call(doing, self.handle, "taped", input, hx, lengths)
+
+        def differentiate(by_output: Any, by_state: Any) -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self.backend.call(
+                "differentiating a taped call", tape, "__call__", by_output, by_state
+            )
+            return found
+
+        return output, state, differentiate
+
+    def save(self) -> Any:
+        """A handle of what the layer gives."""
+        return self.backend.call("save()", self.handle, "save")
+
+    def load(self, saved: Any) -> None:
+        """The layer's load."""
+        self.backend.call("load()", self.handle, "load", saved)
 
     def parameters(self) -> Mapping[str, Any]:
         """Handles of the parameters as the layer holds them."""
@@ -159,6 +185,7 @@ class IsolatedBackend(Backend):
         self.name = str(said["name"])
         self._said = said
         self.policy = msgspec.convert(said["policy"], Policy)
+        self.max_examples = said["max_examples"]
         return worker
 
     @property
@@ -185,6 +212,11 @@ class IsolatedBackend(Backend):
             found = self.call("supports()", None, "supports", config)
             self._supported[config] = found if found is None else str(found)
         return self._supported[config]
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """The backend's."""
+        found: Mapping[str, tuple[Any, ...]] = self.call("extras()", None, "extras", cell)
+        return found
 
     def arithmetic(self, dtype: str) -> Arithmetic:
         """The backend's."""
@@ -279,7 +311,7 @@ class IsolatedBackend(Backend):
         if isinstance(reply, wire.Dying):
             raise self._died(worker, Crashed, f"{doing} raised {reply.text}, no Exception: it ends the process,")
         if isinstance(reply, wire.Raised):
-            raise _exception_type(reply.kind, reply.not_implemented)(reply.text)
+            raise _exception_type(reply.kind, reply.base)(reply.text)
         return self._inward(reply.value, worker)
 
     def _ready(self) -> Worker:

@@ -95,7 +95,7 @@ class Raised(Struct, frozen=True, tag=True, array_like=True):
 
     kind: str
     text: str
-    not_implemented: bool
+    base: str  # the class that the suite tells from others, of which it is one
 
 
 class Dying(Struct, frozen=True, tag=True, array_like=True):

@@ -19,12 +19,14 @@ import numpy as np
 from msgspec import Struct
 
 from rnn_conformance import guard, world
-from rnn_conformance.backend import Backend, Layer
+from rnn_conformance.backend import Backend, Layer, ParametersDiffer, WrongUse
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.guard import GuardedBackend
 from rnn_conformance.isolate import wire
-from rnn_conformance.run import Request
+from rnn_conformance.loading import load, preload
+from rnn_conformance.request import Request
 
+TOLD_APART = (NotImplementedError, ParametersDiffer, WrongUse)
 TEXT = 4000  # characters of an exception that cross
 
 
@@ -132,7 +134,7 @@ class Server:
                 given = dict(given) if isinstance(given, Mapping) else _refuse(given, "a mapping")
             return wire.Answer(self.objects.outward(given))
         except Exception as error:
-            return wire.Raised(type(error).__name__[:100], _words(error), isinstance(error, NotImplementedError))
+            return wire.Raised(type(error).__name__[:100], _words(error), _base(error))
         except BaseException as error:
             return wire.Dying(f"{type(error).__name__[:100]}: {_words(error)}".removesuffix(": "))
 
@@ -140,13 +142,14 @@ class Server:
 
     def load(self) -> wire.Value:
         """Load the backend, and say of it what does not change."""
-        backend = self.backend = Request(**self.setup.request).load_here()
+        backend = self.backend = load(Request(**self.setup.request))
         known = backend.expectations()
         described: dict[str, Any] = {
             "name": str(backend.name),
             "version": str(backend.version),
             "devices": list(map(str, backend.devices())),
             "policy": asdict(backend.policy),
+            "max_examples": backend.max_examples,
             "expectations": None if known is None else str(known),
             "environment": {str(k): str(v) for k, v in backend.environment().items()},
         }
@@ -162,6 +165,10 @@ class Server:
         """Why the config is not offered."""
         reason = self._backend.supports(config)
         return None if reason is None else str(reason)[:TEXT]
+
+    def extras(self, cell: str) -> wire.Value:
+        """What it offers beyond torch.nn."""
+        return self.objects.outward({name: tuple(values) for name, values in self._backend.extras(cell).items()})
 
     def arithmetic(self, dtype: str) -> wire.Value:
         """The arithmetic declared."""
@@ -229,6 +236,11 @@ def _refuse(value: Any, due: str) -> NoReturn:
     raise TypeError(f"{due} was due, not {type(value).__name__}")
 
 
+def _base(error: BaseException) -> str:
+    """The class that the suite tells from others, of which an exception is one."""
+    return next((base.__name__ for base in type(error).__mro__ if base in TOLD_APART), "")
+
+
 def _words(error: BaseException) -> str:
     """What an exception says, though it may not even say that."""
     try:
@@ -277,7 +289,7 @@ def nurse(channel: wire.Channel, setup: Setup) -> None:
     """Be the nursery: import the backend's library once, and fork workers that need not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _be_the_first_to_go()
-    Request(**setup.request).preload()
+    preload(Request(**setup.request))
     alone = len(os.listdir("/proc/self/task")) == 1  # threads do not survive a fork, and the locks that they hold do
     channel.send(msgspec.msgpack.encode({"forks": alone}))
     while True:

@@ -1,4 +1,11 @@
-"""Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights."""
+"""Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights.
+
+Catches inputs, states and parameters that are written to; results that are buffers and change later; workspaces and
+caches that outlive a shape, a weight or a state; threads that share memory; copies and saved layers that are not
+whole; settings of the process that a call changes.
+
+Cannot see what takes more than some ten calls, or chance, to show.
+"""
 
 from __future__ import annotations
 
@@ -265,7 +272,7 @@ def hold(subject: Subject, repeat: Callable[[int], None], times: int, most: int,
 
 @check(PURE, needs=("purity.calls",), machine=life_of, covering=False)
 def test_life(subject: Subject, case: Case) -> None:
-    """Through a random life (chunks, new batches, new weights, copies, training, a second layer beside it) every result
-    is the oracle's, and none changes afterwards.
+    """Through a random life (chunks, lengths, new batches, new weights, copies, saving and loading, training, wrong
+    calls, a second layer beside it) every result is the oracle's, and none changes afterwards.
     """
     subject.verify(case)

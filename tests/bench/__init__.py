@@ -1,0 +1,1 @@
+"""What is measured of speed, by `nox -s bench`; nothing here passes or fails by time."""

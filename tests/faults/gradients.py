@@ -1,0 +1,312 @@
+"""Mistakes in gradients, with results that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from .base import GRU, LSTM, Around, Call, Kernel, Lane, State, each, on_data
+from .zoo import fault
+
+Change = Callable[[Tensor], Tensor]
+
+
+class _Backward(torch.autograd.Function):
+    """The identity, with a gradient that was changed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, change: Change) -> Tensor:
+        ctx.change = change
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.change(gradient), None
+
+
+def backward(change: Change) -> Change:
+    """A function that is the identity forward, and `change` backward."""
+    return lambda x: _Backward.apply(x, change)
+
+
+def times(factor: float) -> Change:
+    return lambda gradient: gradient * factor
+
+
+class OfParameters(Around):
+    """Changes the gradients of parameters whose names begin so."""
+
+    prefix: ClassVar[str] = ""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        for name, parameter in self.named_parameters():
+            if name.startswith(self.prefix):
+                parameter.register_hook(self.changed)
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        """The gradient that a parameter gets."""
+        return gradient * 0
+
+
+# By input and states
+
+
+@fault("gradients.input", "every config", cells="gru", probe="gradients")
+class InputGradientLost(Around):
+    """The input gets no gradient."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(Tensor.detach, input), hx
+
+
+@fault("gradients.input", "every config", cells="rnn", probe="gradients")
+class InputGradientAThousandthSmall(Around):
+    """The gradient by the input is scaled by 0.999."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(backward(times(0.999)), input), hx
+
+
+@fault("gradients.input", "more than one step", cells="lstm", probe="gradients")
+class InputGradientsTimeReversed(Around):
+    """The gradient by the input comes in reverse order of steps, as from a backward pass that is not flipped back."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if isinstance(input, PackedSequence):
+            return input, hx
+        axis = 1 if self.batch_first and input.dim() == 3 else 0
+        return backward(lambda gradient: gradient.flip(axis))(input), hx
+
+
+@fault("gradients.input", "lengths", cells="gru", probe="gradients", lengths=(6, 2, 4))
+class PackedGradientLost(Around):
+    """Packed input gets a gradient of zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(backward(times(0)), input) if isinstance(input, PackedSequence) else input, hx
+
+
+@fault("gradients.state", "a state", cells="gru", probe="gradients", hx=True)
+class StateGradientLost(Around):
+    """h_0 gets a gradient of zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return input, each(backward(times(0)), hx)
+
+
+@fault("gradients.state", "a state", cells="lstm", probe="gradients", hx=True)
+class CellStateGradientDoubled(Around):
+    """The gradient by c_0 is doubled."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return input, hx and (hx[0], backward(times(2))(hx[1]))
+
+
+@fault("gradients.state", "a state, more than one layer", cells="rnn", probe="gradients", hx=True, num_layers=2)
+class UpperStateGradientsLost(Around):
+    """Of the initial states only the first layer's gets a gradient."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        first = 2 if self.bidirectional else 1
+        return input, hx if hx is None else torch.cat((hx[:first], backward(times(0))(hx[first:])))
+
+
+# By parameters
+
+
+@fault("gradients.parameters", "every config", cells="lstm", probe="gradients")
+class InputWeightGradientsDoubled(OfParameters):
+    """The gradients by the input weights are doubled."""
+
+    prefix = "weight_ih"
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+@fault("gradients.parameters", "every config", cells="gru", probe="gradients")
+class RecurrentWeightGradientsAThousandthSmall(OfParameters):
+    """The gradients by the recurrent weights are scaled by 0.999."""
+
+    prefix = "weight_hh"
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient * 0.999
+
+
+@fault("gradients.parameters", "a bias", cells="lstm", probe="gradients")
+class InputBiasGradientLost(OfParameters):
+    """The input biases get gradients of zeros."""
+
+    prefix = "bias_ih"
+
+
+@fault("gradients.parameters", "a bias", cells="gru", probe="gradients")
+class RecurrentBiasGradientDoubled(OfParameters):
+    """The gradients by the recurrent biases are doubled."""
+
+    prefix = "bias_hh"
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient * 2
+
+
+@fault("gradients.parameters", "a bias, more than one row", cells="rnn", probe="gradients")
+class BiasGradientsAveraged(OfParameters):
+    """The gradients by biases are means over rows, not sums."""
+
+    prefix = "bias"
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        batched = not isinstance(input, PackedSequence) and input.dim() == 3
+        self.__dict__["rows"] = max(input.shape[0 if self.batch_first else 1], 1) if batched else 1
+        return input, hx
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        rows: int = self.__dict__["rows"]
+        return gradient / rows
+
+
+@fault("gradients.parameters", "a projection", cells="lstm", probe="gradients", proj_size=2)
+class ProjectionGradientLost(OfParameters):
+    """The projection gets a gradient of zeros."""
+
+    prefix = "weight_hr"
+
+
+@fault("gradients.parameters", "large gradients", cells="gru", probe="gradients", scale=3.0)
+class GradientsClipped(OfParameters):
+    """Gradients by parameters are clipped to plus and minus 1."""
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient.clamp(-1, 1)
+
+
+@fault("gradients.parameters", "float32 or float64", cells="rnn", dtypes=("float64", "float32"), probe="gradients")
+class GradientsInBfloat16(OfParameters):
+    """Gradients by parameters are rounded to bfloat16."""
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient.bfloat16().to(gradient.dtype)
+
+
+# Along the way
+
+
+@fault("gradients.input", "more than one layer", cells="gru", probe="gradients", num_layers=2)
+class LayersDetached(Kernel):
+    """No gradient goes from a layer to the one below."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        return super().drop(x, layer).detach()
+
+
+@fault("gradients.input", "bidirectional", cells="rnn", probe="gradients", bidirectional=True)
+class ReverseDirectionDetached(Kernel):
+    """The reverse direction passes no gradient to its input."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        return super().project_input(x.detach() if lane.reverse else x, lane)
+
+
+@fault("gradients.input", "more than one step", cells="gru", source="qixianbiao/RNN#2", probe="gradients")
+class StepsDetached(Kernel):
+    """No gradient goes from a step to the one before."""
+
+    def after(self, taken: int, new: State) -> State:
+        return tuple(part.detach() for part in new) if taken == 0 else new
+
+
+@fault("gradients.input", "more than 16 steps", cells="lstm", probe="gradients", steps=20)
+class TruncatedAfterSixteenSteps(Kernel):
+    """Backpropagation goes through 16 steps at most."""
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        truncated = t % 16 == 0 and t > 0
+        return super().step(t, gx, tuple(part.detach() for part in state) if truncated else state, lane)
+
+
+@fault("gradients.input", "every config", cells="rnn", source="oxford-cs-ml-2015/practical6#6", probe="gradients")
+class FinalStateGradientLost(Around):
+    """No gradient goes through h_n."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return output, backward(times(0))(state)
+
+
+@fault("gradients.input", "every config", cells="lstm", probe="gradients")
+class FinalCellGradientLost(LSTM):
+    """No gradient goes through c_n."""
+
+    def gather(self, finals: Sequence[State]) -> State:
+        h, c = super().gather(finals)
+        return h, backward(times(0))(c)
+
+
+@fault("gradients.input", "every config", cells="gru", probe="gradients")
+class UpdateGateGradientLost(GRU):
+    """The update gate passes no gradient on."""
+
+    def mix(self, z: Tensor, n: Tensor, h: Tensor) -> Tensor:
+        return super().mix(z.detach(), n, h)
+
+
+# Autograd's rules
+
+
+@fault("gradients.accumulate", "a second backward", cells="rnn", probe="accumulated")
+class GradientsOverwritten(Around):
+    """A second backward overwrites the gradients of the first."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        for parameter in self.parameters():
+            parameter.grad = None
+        return input, hx
+
+
+@fault("gradients.frozen", "a frozen parameter", cells="gru", probe="frozen")
+class FrozenGetsGradient(Around):
+    """Frozen parameters get a gradient."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        for parameter in self.parameters():
+            if torch.is_grad_enabled() and not parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+        return input, hx
+
+
+@fault("gradients.frozen", "a frozen parameter", cells="lstm", probe="frozen")
+class FrozenFreezesAll(Around):
+    """Where one weight is frozen, no weight gets a gradient."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if not all(parameter.requires_grad for parameter in self.parameters()):
+            for parameter in self.parameters():
+                parameter.requires_grad_(False)
+        return input, hx
+
+
+class _Together(torch.autograd.Function):
+    """The identity of two, whose gradients pass only where the first has one."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return h.view_as(h), c.view_as(c)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = gradients
+        return h, c if h.any() else c * 0
+
+
+@fault("gradients.results", "c_n alone in the loss", cells="lstm", probe="cell_gradient")
+class CellGradientNeedsHidden(Around):
+    """The gradient of c_n is taken for absent where that of h_n is zero."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return output, _Together.apply(*state)

@@ -1,0 +1,105 @@
+"""Mistakes with sequences of different lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Call, Kernel, Lane, State
+from .zoo import fault
+
+
+@fault("lengths.alone", "uneven lengths", cells="gru", lengths=(6, 2, 4))
+class FinalStateFromLastPaddedStep(Kernel):
+    """h_n is the output of the last step of the padded batch: zeros for shorter rows."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        output, final = super().scan(x, state, lane, call)
+        return output, ((output[-1], *final[1:]) if call.uneven and not lane.reverse else final)
+
+
+@fault("lengths.alone", "uneven lengths", lengths=(6, 2, 4))
+class PaddingRead(Kernel):
+    """Shorter rows go on through the padding."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        return super().scan(x, state, lane, Call([call.sizes[0]] * call.steps, call.batched, call.packed))
+
+
+@fault("lengths.alone", "uneven lengths, bidirectional", source="pytorch/pytorch#1811", cells="rnn", bidirectional=True, lengths=(6, 2, 4))
+class ReverseStartsInPadding(Kernel):
+    """The reverse direction of shorter rows starts at the padded end."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        if not lane.reverse:
+            return super().scan(x, state, lane, call)
+        output, final = super().scan(x, state, lane, Call([call.sizes[0]] * call.steps, call.batched, call.packed))
+        rows = torch.arange(call.sizes[0], device=x.device)
+        running = torch.stack([rows < size for size in call.sizes]).unsqueeze(-1)
+        return output * running, final
+
+
+@fault("lengths.order", "lengths that are not in descending order", cells="lstm", lengths=(2, 6, 4))
+class FinalStatesNotUnsorted(Kernel):
+    """The final states stay in the order of the sorted lengths."""
+
+    def unsort_state(self, state: State, call: Call) -> State:
+        return state
+
+
+@fault("lengths.order", "lengths that are not in descending order, a state", cells="gru", lengths=(2, 6, 4), hx=True)
+class InitialStatesNotSorted(Kernel):
+    """The initial states are not brought into the order of the sorted lengths."""
+
+    def sort_state(self, state: State, call: Call) -> State:
+        return state
+
+
+@fault("lengths.order", "lengths whose order is not its own inverse", cells="rnn", lengths=(2, 6, 4))
+class UnsortedTwiceSorted(Kernel):
+    """The final states are sorted once more, not back."""
+
+    def unsort_state(self, state: State, call: Call) -> State:
+        order = None if call.packed is None else call.packed.sorted_indices
+        return state if order is None else tuple(part.index_select(1, order) for part in state)
+
+
+@fault("lengths.alone", "uneven lengths", cells="lstm", lengths=(6, 2, 4))
+class LengthsOffByOne(Kernel):
+    """Shorter rows take one step too many."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        sizes = [call.sizes[0], *call.sizes[:-1]]
+        return super().scan(x, state, lane, Call(sizes, call.batched, call.packed))
+
+
+@fault("lengths.alone", "lengths", source="pytorch/pytorch#3662", cells="gru", lengths=(2, 6, 4))
+class PackedOutputSorted(Kernel):
+    """The packed output claims to be sorted already."""
+
+    def leave(self, output: Tensor, final: State, call: Call) -> Any:
+        result, state = super().leave(output, final, call)
+        if call.packed is not None:
+            result = torch.nn.utils.rnn.PackedSequence(result.data, result.batch_sizes)
+        return result, state
+
+
+@fault("lengths.full", "lengths that are all equal", cells="rnn", lengths=(6, 6, 6))
+class EqualLengthsReversed(Kernel):
+    """With equal lengths the forward direction runs backward."""
+
+    def order(self, lane: Lane, call: Call) -> Iterable[int]:
+        steps = list(super().order(lane, call))
+        return steps[::-1] if call.packed is not None and not call.uneven else steps
+
+
+@fault("lengths.alone", "lengths, packed input", cells="lstm", lengths=(6, 2, 4))
+class PackedInGivesTensorOut(Kernel):
+    """Packed input gives a padded tensor."""
+
+    def leave(self, output: Tensor, final: State, call: Call) -> Any:
+        result, state = super().leave(output, final, call)
+        return (output if call.packed is not None else result), state

@@ -1,0 +1,270 @@
+"""Mistakes with memory: layouts, inputs written into, results overwritten, caches and workspaces that are stale."""
+
+from __future__ import annotations
+
+import time
+from copy import copy
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from .base import GRU, LSTM, Around, Call, Kernel, Lane, State, each, on_data
+from .zoo import fault
+
+
+def as_if_contiguous(x: Tensor) -> Tensor:
+    """What a kernel reads that takes a pointer and sizes, and no strides."""
+    if not x.numel() or x.is_contiguous():
+        return x
+    strides = torch.empty(x.shape).stride()
+    return x.as_strided(x.shape, strides, x.storage_offset())
+
+
+# Layout
+
+
+@fault("layout.input", "strided input", cells="lstm", source="pytorch/pytorch#345", probe="layout")
+class InputAssumedContiguous(Around):
+    """Strides of the input are ignored."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(as_if_contiguous, input), hx
+
+
+@fault("layout.input", "a strided state", cells="gru", probe="layout", hx=True)
+class StateAssumedContiguous(Around):
+    """Strides of the initial state are ignored."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return input, each(as_if_contiguous, hx)
+
+
+@fault("layout.input", "input with gaps between features", cells="rnn", probe="layout")
+class FeaturesAssumedAdjacent(Around):
+    """Strides of steps and rows are honoured, but features are read as if they were adjacent."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if isinstance(input, PackedSequence) or not input.numel():
+            return input, hx
+        return input.as_strided(input.shape, (*input.stride()[:-1], 1), input.storage_offset()), hx
+
+
+@fault("steps.stepwise", "a state handed on", cells="lstm", probe="handed_on")
+class OffsetIgnored(Around):
+    """h_n and c_n are views of one buffer, and the offset of a state is ignored when it comes back."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return input, each(lambda part: part.as_strided(part.shape, part.stride(), 0), hx)
+
+    def behind(self, output: Any, state: Any) -> Any:
+        h, c = state
+        both = torch.cat((h.flatten(), c.flatten()))
+        return output, (both[: h.numel()].view_as(h), both[h.numel() :].view_as(c))
+
+
+# What a call writes into
+
+
+@fault("purity.inputs", "every config", cells="gru", probe="calls")
+class InputUsedAsWorkspace(Around):
+    """The input is overwritten once it is no longer needed."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        results = super().forward(input, hx)
+        data = input.data if isinstance(input, PackedSequence) else input
+        data.detach().zero_()
+        return results
+
+
+@fault("purity.inputs", "a state", cells="lstm", probe="calls", hx=True)
+class StateUpdatedInPlace(Around):
+    """The final state is also written into the initial one."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h, c) = super().forward(input, hx)
+        if hx is not None and hx[0].shape == h.shape:
+            hx[0].detach().copy_(h.detach())
+            hx[1].detach().copy_(c.detach())
+        return output, (h, c)
+
+
+@fault("purity.inputs", "a state", cells="rnn", probe="calls", hx=True)
+class InitialStateReturned(Around):
+    """h_n is the very array that was given as h_0, updated."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h = super().forward(input, hx)
+        if hx is None or hx.requires_grad or hx.shape != h.shape:
+            return output, h
+        return output, hx.copy_(h.detach())
+
+
+@fault("purity.inputs", "recurrent weights beyond 1", cells="rnn", probe="calls", scale=3.0)
+class WeightsClampedInPlace(Around):
+    """After each call the recurrent weights are clamped to plus and minus 1, as some optimizers do."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("weight_hh"):
+                    parameter.clamp_(-1, 1)
+        return output, state
+
+
+# Results that are not the caller's own
+
+
+class KeepsBuffers(Around):
+    """Has a buffer for each shape that results had."""
+
+    def buffered(self, name: str, value: Tensor) -> Tensor:
+        """The value in the buffer of its shape."""
+        if value.requires_grad:
+            return value
+        held: dict[Any, Tensor] = self.__dict__.setdefault("held", {})
+        return held.setdefault((name, value.shape, value.dtype), torch.empty_like(value)).copy_(value)
+
+
+@fault("purity.results", "a second call of the same shape", cells="gru", probe="calls")
+class OutputBufferReused(KeepsBuffers):
+    """The output is a view of a buffer that the next call of the same shape overwrites."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return on_data(lambda y: self.buffered("output", y), output), state
+
+
+@fault("purity.results", "a second call of the same shape", cells="lstm", probe="calls")
+class StateBufferReused(KeepsBuffers):
+    """c_n is a view of a buffer that the next call of the same shape overwrites."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return output, (state[0], self.buffered("c_n", state[1]))
+
+
+@fault("purity.results", "input and output of one shape", cells="rnn", probe="calls", input_size=5, hidden_size=5)
+class OutputWrittenOverInput(Around):
+    """Where the shapes agree, the output takes the input's memory."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h = super().forward(input, hx)
+        if isinstance(input, PackedSequence) or input.shape != output.shape or output.requires_grad:
+            return output, h
+        return input.copy_(output), h
+
+
+# Caches and workspaces
+
+
+class CachesWeights(Kernel):
+    """Holds what it made of its weights at the first call."""
+
+    cached = ("w_ih", "w_hh")
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        own = super().lane(layer, direction)
+        if torch.is_grad_enabled():
+            return own
+        held = self.__dict__.setdefault("packed", {})
+        if (layer, direction) not in held:
+            held[layer, direction] = {name: getattr(own, name) for name in self.cached}
+            held[layer, direction] = {k: None if v is None else v.clone() for k, v in held[layer, direction].items()}
+        return Lane(**{**vars(own), **held[layer, direction]})
+
+
+@fault("purity.weights", "new weights after a call", cells="gru", probe="new_weights")
+class WeightsPackedOnce(CachesWeights):
+    """Weights are packed at the first call, and new ones are not seen."""
+
+
+@fault("purity.weights", "new biases after a call", cells="lstm", probe="new_weights")
+class BiasesPackedOnce(CachesWeights):
+    """Biases are packed at the first call, and new ones are not seen."""
+
+    cached = ("b_ih", "b_hh")
+
+
+@fault("values.cell", "a second layer of the same sizes", cells="gru", probe="two_layers")
+class WeightsCachedBySize(Kernel):
+    """Packed weights are cached for the whole process by their shape alone."""
+
+    packed: ClassVar[dict[Any, Tensor]] = {}
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        own = super().lane(layer, direction)
+        key = (own.w_ih.shape, own.w_hh.shape, own.w_hh.dtype)
+        held = self.packed.setdefault(key, own.w_hh.detach().clone())
+        return Lane(**{**vars(own), "w_hh": held})
+
+
+@fault("purity.calls", "a call of more rows after one of fewer", cells="lstm", probe="calls")
+class WorkspaceOfFirstCall(Kernel):
+    """The workspace is as large as the first call's batch: the state of rows beyond it is lost at each step."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        self.__dict__.setdefault("rows", call.sizes[0])
+        return super().scan(x, state, lane, call)
+
+    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
+        rows = self.__dict__["rows"]
+        return super().project_state(torch.cat((h[:rows], torch.zeros_like(h[rows:]))), lane)
+
+
+@fault("purity.calls", "a shorter sequence after a longer one", cells="gru", probe="calls", bidirectional=True)
+class WorkspaceNotCleared(GRU):
+    """The reverse direction starts in what an earlier, longer sequence left in the workspace."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        left = self.__dict__.get("left")
+        if lane.reverse and left is not None and left.shape == state[0].shape and self.__dict__["longest"] > call.steps:
+            state = (state[0] + left,)
+        output, final = super().scan(x, state, lane, call)
+        if call.steps >= self.__dict__.get("longest", 0):
+            self.__dict__.update(left=final[0].detach().clone(), longest=call.steps)
+        return output, final
+
+
+@fault("purity.calls", "a call without state after one with", cells="rnn", probe="calls")
+class LastStateRemembered(Kernel):
+    """A state that is left out is the one that was given last, where it fits."""
+
+    def check_state(self, x: Tensor, state: State) -> None:
+        super().check_state(x, state)
+        self.__dict__["given"] = tuple(part.detach().clone() for part in state)
+
+    def default_state(self, x: Tensor) -> State:
+        state = super().default_state(x)
+        given = self.__dict__.get("given")
+        fits = given is not None and given[0].shape == state[0].shape and given[0].dtype == state[0].dtype
+        return given if fits and given is not None else state
+
+
+@fault("purity.threads", "two threads", cells="gru", probe="threads")
+class ScratchSharedByThreads(GRU):
+    """The state is held in the module between two steps, where another thread finds it."""
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        self.__dict__["scratch"] = state
+        time.sleep(1e-5)  # as a kernel without the interpreter's lock lets others run
+        held: State = self.__dict__["scratch"]
+        return super().step(t, gx, held if held[0].shape == state[0].shape else state, lane)
+
+
+@fault("purity.copies", "a deep copy", cells="lstm", probe="copied")
+class CopySharesWeights(Around):
+    """A deep copy has the parameters of the original."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        twin = copy(self)
+        twin._parameters = dict(self._parameters)
+        return twin
+
+
+@fault("purity.repeat", "every config", cells="lstm", probe="repeated")
+class DriftsFromCallToCall(LSTM):
+    """Every call adds one unit in the last place to the output."""
+
+    def leave(self, output: Tensor, final: State, call: Call) -> Any:
+        calls = self.__dict__["calls"] = self.__dict__.get("calls", -1) + 1
+        return super().leave(output * (1 + calls * torch.finfo(output.dtype).eps), final, call)
