@@ -379,6 +379,8 @@ def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
         return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
     except Exception as failed:
         return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+    finally:
+        death_of(run.subject.backend)
 
 
 def finding_of(

@@ -476,8 +476,11 @@ class LeaksFiles(Hostile):
 
 
 class LeaksThreads(Hostile):
+    calls = 0
+
     def before(self, input: Any) -> None:
-        if threading.active_count() < 500:
+        self.calls += 1
+        if self.calls % 25 == 0:
             threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
 
 

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,17 +153,26 @@ class Snapshot:
             self.backend.take_death()
 
 
+@dataclass
+class _Life:
+    """What changes while a backend lives, the same for all shallow copies of it."""
+
+    worker: Worker | None = None
+    death: Broken | None = None  # of which note is to be taken
+    timed_out: int = 0
+    supported: dict[LayerConfig, str | None] = field(default_factory=dict)
+
+
 class IsolatedBackend(Backend):
     """A backend in a process of its own. When a call ends that process, the call raises, and a fresh one serves on."""
 
     def __init__(self, request: Mapping[str, Any], call_timeout: float, memory_limit: float | None = None) -> None:
         self.call_timeout = call_timeout
-        self.timed_out = 0
-        self.death: Broken | None = None
+        self.request = dict(request)
+        self._life = _Life()
         self._lock = threading.RLock()
         self._channels = threading.local()
-        self._worker: Worker | None = None
-        self._nursery = Nursery(dict(request), None if memory_limit is None else int(memory_limit * 2**30))
+        self._nursery = Nursery(self.request, None if memory_limit is None else int(memory_limit * 2**30))
         self._end = weakref.finalize(self, self._nursery.close)
         try:
             self._start()
@@ -172,16 +182,16 @@ class IsolatedBackend(Backend):
 
     def _start(self) -> Worker:
         """Load the backend in a fresh worker."""
-        self._worker = worker = self._nursery.start()
+        self._life.worker = worker = self._nursery.start()
         self._channels.of = (worker, worker.channel)
         try:
             said = self.call("loading the backend", None, "load", seconds=START)
         except _Raised as error:
             raise WrongUse(str(error)) from error
         except Broken as error:
-            self.death = None
+            self._life.death = None
             raise WrongUse(str(error)) from error
-        self._supported: dict[LayerConfig, str | None] = {}
+        self._life.supported = {}
         self.name = str(said["name"])
         self._said = said
         self.policy = msgspec.convert(said["policy"], Policy)
@@ -208,10 +218,10 @@ class IsolatedBackend(Backend):
 
     def supports(self, config: LayerConfig) -> str | None:
         """The backend's, asked once of each config."""
-        if config not in self._supported:
+        if config not in self._life.supported:
             found = self.call("supports()", None, "supports", config)
-            self._supported[config] = found if found is None else str(found)
-        return self._supported[config]
+            self._life.supported[config] = found if found is None else str(found)
+        return self._life.supported[config]
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
         """The backend's."""
@@ -270,8 +280,8 @@ class IsolatedBackend(Backend):
 
     def close(self) -> None:
         """End the worker."""
-        if self._worker is not None and self._worker.alive:
-            self._worker.end(at_once=True)
+        if self._life.worker is not None and self._life.worker.alive:
+            self._life.worker.end(at_once=True)
         self._end()
 
     # A call
@@ -294,7 +304,7 @@ class IsolatedBackend(Backend):
         dropped, worker.dropped = worker.dropped, []
         number = None if target is None else self._number(target, worker)
         message = wire.encode(wire.Call(number, method, arguments, keywords, dropped))
-        limit = seconds or (self.call_timeout if self.timed_out < PATIENT else self.call_timeout / 10)
+        limit = seconds or (self.call_timeout if self._life.timed_out < PATIENT else self.call_timeout / 10)
         deadline = time.monotonic() + limit
         try:
             channel = self._channel(worker)
@@ -317,11 +327,11 @@ class IsolatedBackend(Backend):
     def _ready(self) -> Worker:
         """The worker, a fresh one after a death of which note was taken."""
         with self._lock:
-            if self.death is not None:
-                raise self.death
-            if self._worker is None or not self._worker.alive:
+            if self._life.death is not None:
+                raise self._life.death
+            if self._life.worker is None or not self._life.worker.alive:
                 return self._start()
-            return self._worker
+            return self._life.worker
 
     def _channel(self, worker: Worker) -> wire.Channel:
         """This thread's own channel: calls of several threads run at once in the worker too."""
@@ -334,15 +344,15 @@ class IsolatedBackend(Backend):
         """Take the body away; what is found of its death is raised until `take_death`."""
         with self._lock:
             if worker.alive:
-                self.timed_out += kind is TimedOut
+                self._life.timed_out += kind is TimedOut
                 manner = worker.end(at_once)
-                self.death = kind(f"{what} {manner}")
-            return self.death or kind(what)
+                self._life.death = kind(f"{what} {manner}")
+            return self._life.death or kind(what)
 
     def take_death(self) -> Broken | None:
         """What was found of a death since this was last asked."""
         with self._lock:
-            death, self.death = self.death, None
+            death, self._life.death = self._life.death, None
             return death
 
     def _number(self, handle: Handle, worker: Worker) -> int:

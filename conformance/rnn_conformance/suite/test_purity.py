@@ -185,8 +185,8 @@ ONE_CASE: dict[str, Any] = {
     "proj_size": 0,
     "input_size": 8,
     "hidden_size": 32,
-    "seq_len": 16,
-    "batch_size": 8,
+    "seq_len": 4,
+    "batch_size": 16,
 }
 
 
@@ -214,7 +214,7 @@ def test_bounds(subject: Subject, case: Case) -> None:
 
 @check(PURE, needs=("purity.inputs",), lengths=None, share=0.3)
 def test_reads(subject: Subject, case: Case) -> None:
-    """A call reads nothing beside its arguments: pages that nobody may read may lie around input, states and weights."""
+    """A call reads nothing beside its arguments: pages that nobody may read may lie around input, state and weights."""
     require_shared_memory(subject, case)
     if not (isinstance(subject.backend, Guardable) and has_pages()):
         raise NotOffered("a read beside an array ends the process: it is looked for with --isolate alone")
