@@ -47,6 +47,9 @@ class Log(Protocol):
     def refuse(self, reason: str) -> None:
         """The backend does not offer the case."""
 
+    def note(self, case: Case) -> None:
+        """Take down what is to be tried."""
+
     @property
     def tired(self) -> bool:
         """Whether no new failure is looked for."""
@@ -143,6 +146,7 @@ class _Run:
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
     deaths: dict[str, int] = field(default_factory=dict)
+    note: Callable[[Case], None] = lambda case: None
 
     def shrink(self, case: Case) -> bool:
         """`attempt`, but for the cost of shrinking: beyond a number of attempts no new failure is looked for."""
@@ -193,6 +197,7 @@ class _Run:
             Broken: where the backend is at fault.
         """
         self.subject.measured.case = case
+        self.note(case)
         try:
             self.body(case)
         except SaysNothing:
@@ -240,11 +245,16 @@ def run_unit(
     rtol: float | None = None,
     atol: float | None = None,
     expectations: tuple[Expectation, ...] = (),
+    note: Callable[[Case], None] = lambda case: None,
 ) -> CheckResult:
-    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
+    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure.
+
+    Args:
+        note: takes down each case before it is tried.
+    """
     start = time.perf_counter()
     before = world.snapshot(backend)
-    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
+    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations, note=note)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
     extras = backend.extras(unit.cell)
@@ -402,8 +412,17 @@ def finding_of(
     )
 
 
-def crashed_result(unit: Unit, last_words: str) -> CheckResult:
-    """The result of a unit in which the process died."""
+def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
+    """The result of a unit in which the suite's own process died, while it was trying this case."""
+    said = " ".join(last_words[:2000].split())
+    finding = case and Finding(
+        id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
+        sentence=check.sentence,
+        source=check.source,
+        message=f"the suite's own process died: {said}",
+        case=str(case),
+        fields=case.to_dict(),
+    )
     return CheckResult(
         id=unit.check,
         cell=unit.cell,
@@ -416,5 +435,6 @@ def crashed_result(unit: Unit, last_words: str) -> CheckResult:
         backend_seconds=0.0,
         values=0,
         largest_rho=0.0,
-        reason=last_words[:2000],
+        reason=said,
+        finding=finding,
     )

@@ -53,7 +53,9 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             self.file: BinaryIO = open(self.path, "a+b", buffering=0)  # noqa: SIM115
         except OSError as error:
-            raise WrongUse(f"{folder} cannot be written: {error.strerror}; choose another folder with --report") from error
+            raise WrongUse(
+                f"{folder} cannot be written: {error.strerror}; choose another folder with --report"
+            ) from error
         try:
             self._lock(folder)
             if resume:

@@ -61,6 +61,7 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             if reason := subject.backend.supports(case.config):
                 log.refuse(reason)
                 reject()
+            log.note(case)
             self.parameters = self.drawn_parameters(0)
             self.other_parameters = self.drawn_parameters(1)
             with self.told_of("being made"):
