@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 from rnn_conformance.backends.numpy import NumPyBackend
@@ -15,6 +16,7 @@ from rnn_conformance.diagnosis.catalogue import hypotheses
 from rnn_conformance.diagnosis.hypotheses.base import Hypothesis
 from rnn_conformance.diagnosis.question import Array, GradientQuestion, Question, asked, asked_for_gradients
 from rnn_conformance.diagnosis.search import RIGHT, alike, diagnose, fitting, ranked
+from rnn_conformance.diagnosis.table import table
 from rnn_conformance.subject import SaysNothing, Subject
 
 from tests.diagnosis.mistaken import MistakenBackend, cases
@@ -104,3 +106,8 @@ def test_ids_and_sentences_are_unique() -> None:
     for hypothesis in ALL:
         assert hypothesis.sentence[0].islower() or hypothesis.sentence[0] in "{0123456789+-TH", hypothesis.sentence
         assert ("{amount}" in hypothesis.sentence) == hypothesis.tuned, hypothesis.id
+
+
+def test_table_in_docs_is_fresh() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text()
+    assert page.endswith(f"## All hypotheses\n\n{table()}"), "run python -m rnn_conformance.diagnosis.table"

@@ -158,18 +158,17 @@ class Kernel:
             return outputs[0], finals[0]
         output = merged(rows, outputs, len(x), x.shape[-2])
         final = tuple(
-            merged(rows, [part[np.newaxis] for part in parts], 1, x.shape[-2])[0]
-            for parts in zip(*finals, strict=True)
+            merged(rows, [part[np.newaxis] for part in parts], 1, x.shape[-2])[0] for parts in zip(*finals, strict=True)
         )
         return output, final
 
 
 def stack_of(config: LayerConfig, x: Array) -> Stack:
     """The oracle's stack of a config."""
-    make = {"lstm": lstm_stack, "gru": gru_stack, "rnn": rnn_stack}[config.kind]
+    makers: dict[str, Callable[..., Stack]] = {"lstm": lstm_stack, "gru": gru_stack, "rnn": rnn_stack}
+    make = makers[config.kind]
     names = list(signature(make).parameters)[1:]
-    stack: Stack = make(x, **{name: getattr(config, name, True) for name in names})  # type: ignore[operator]
-    return stack
+    return make(x, **{name: getattr(config, name, True) for name in names})
 
 
 def kernel_of(

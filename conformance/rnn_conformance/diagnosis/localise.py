@@ -57,9 +57,7 @@ def _results(subject: Subject, question: Question, deadline: float) -> str:
 
 
 def _asked(subject: Subject, case: Case, inputs: Inputs) -> Question:
-    return Question(
-        case, inputs, subject.backend.arithmetic(case.config.dtype), subject.run(case, inputs).arrays
-    )
+    return Question(case, inputs, subject.backend.arithmetic(case.config.dtype), subject.run(case, inputs).arrays)
 
 
 def _first_layers(case: Case, inputs: Inputs, depth: int) -> tuple[Case, Inputs]:
@@ -150,7 +148,9 @@ def _first_step(layer: Question, lane: _Lane, direction: int) -> str:
     row, unit = (int(i) for i in np.argwhere(beyond[k][t])[0])
     due = budgets[k].truth.reshape(lane.after[k].shape)[t, row, unit]
     place = f"{DIRECTIONS[direction]} direction, step {len(layer.inputs.input) - 1 - t if direction else t}"
-    numbers = f"{'hc'[k]} is {float(lane.after[k][t, row, unit]):.9g}, but {float(due):.9g} follows from the state before"
+    numbers = (
+        f"{'hc'[k]} is {float(lane.after[k][t, row, unit]):.9g}, but {float(due):.9g} follows from the state before"
+    )
     kernel = kernel_of(config, one_step, {n: a.astype(np.float64) for n, a in arrays_of(one_step).items()})
     at = np.arange(t * rows, (t + 1) * rows)
     gate = gate_off(kernel, at, [a[t].astype(float) for a in lane.after], [b[t] for b in beyond])

@@ -107,7 +107,9 @@ class Question:
     def in_sigmas(self, arrays: Mapping[str, Array]) -> Array:
         """All elements in one row, in units of the right kernel's σ."""
         budgets = self.budgets.items()
-        return np.concatenate([np.asarray(arrays[n]).astype(b.truth.dtype).ravel() / b.sigma.ravel() for n, b in budgets])
+        return np.concatenate(
+            [np.asarray(arrays[n]).astype(b.truth.dtype).ravel() / b.sigma.ravel() for n, b in budgets]
+        )
 
     @cached_property
     def seen(self) -> Array:

@@ -9,7 +9,7 @@ from itertools import combinations, islice, product
 from rnn_conformance.case import Case
 from rnn_conformance.diagnosis.cases import other_calls, wider_cases
 from rnn_conformance.diagnosis.catalogue import hypotheses
-from rnn_conformance.diagnosis.hypotheses.base import Hypothesis, Kind
+from rnn_conformance.diagnosis.hypotheses.base import CATALOGUE, Hypothesis, Kind
 from rnn_conformance.diagnosis.kernel import Kernel
 from rnn_conformance.diagnosis.localise import localised
 from rnn_conformance.diagnosis.question import Array, Fit, Question, apart, asked, asked_for_gradients
@@ -46,7 +46,7 @@ def diagnose(subject: Subject, case: Case, kind: Kind) -> Diagnosis:
     except (NotOffered, SaysNothing) as reason:
         return Diagnosis(location=f"nothing can be told from a plain call of this case: {reason}")
     fits = named(own, question, ask, deadline)
-    if not fits:
+    if not any(fit.hypothesis.id in CATALOGUE or "+" in fit.hypothesis.id for fit in fits):
         start = localised(own, question, deadline + LOCALISING)
         where = "; ".join(filter(None, [where, NOTHING, start]))
     likely = [Named(fit.hypothesis.id, fit.sentence, round(fit.rho, 3)) for fit in fits[:NAMED]]
@@ -70,13 +70,17 @@ def deviating(subject: Subject, case: Case, ask: Ask) -> tuple[Question, str]:
 def named(subject: Subject, question: Question, ask: Ask, deadline: float) -> list[Fit]:
     """The mistakes that fit, best first."""
     singles = hypotheses("values" if ask is asked else "gradients")
-    wide = [(alike_built, found) for alike_built, case in wider_cases(question.case) if (found := _wrong(subject, case, ask))]
+    wide = [
+        (alike_built, found)
+        for alike_built, case in wider_cases(question.case)
+        if (found := _wrong(subject, case, ask))
+    ]
     fits = surviving(ranked(fitting(question, singles, deadline)), wide, deadline)
     if not fits:
         fits = of_the_size(next((found for alike_built, found in wide if alike_built), question))
     if not fits:
-        found = islice(fitting(question, pairs(question, singles, deadline), deadline), PAIRS)
-        fits = surviving(ranked(found), wide, deadline)
+        both = islice(fitting(question, pairs(question, singles, deadline), deadline), PAIRS)
+        fits = surviving(ranked(both), wide, deadline)
     return fits
 
 
@@ -151,7 +155,9 @@ def pairs(question: Question, singles: list[Hypothesis], deadline: float) -> Ite
 def _paired(hypothesis: Hypothesis) -> bool:
     """Whether a mistake is tried in pairs: one that is fitted is not, nor one of precision, a table or a bound."""
     family, _, name = hypothesis.id.partition(".")
-    return not hypothesis.tuned and (family in PAIRED or (family == "activations" and not any(c.isdigit() for c in name)))
+    return not hypothesis.tuned and (
+        family in PAIRED or (family == "activations" and not any(c.isdigit() for c in name))
+    )
 
 
 def _groups(question: Question, singles: list[Hypothesis], deadline: float) -> list[list[Hypothesis]]:

@@ -124,13 +124,18 @@ def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
     def change(kernel: Backward, name: str, gradient: Array) -> Array:
         if name in ("h_0", "c_0"):
             kept = np.array([float(keep(lane)) for lane in kernel.lanes])
-            return gradient * kept.reshape(-1, *[1] * (gradient.ndim - 1))
+            return np.multiply(gradient, kept.reshape(-1, *[1] * (gradient.ndim - 1)))
         return gradient if keep(name.partition("_l")[2] and f"l{name.rpartition('_l')[2]}") else gradient * 0
 
     return change
 
 
-for _id, _names in (("states", ("h_0", "c_0")), ("parameters", ("weight", "bias")), ("h_0", ("h_0",)), ("c_0", ("c_0",))):
+for _id, _names in (
+    ("states", ("h_0", "c_0")),
+    ("parameters", ("weight", "bias")),
+    ("h_0", ("h_0",)),
+    ("c_0", ("c_0",)),
+):
     for _lanes, _whose, _keep in (
         ("upper", "upper layers", lambda lane: lane.startswith("l0")),
         ("first", "the first layer", lambda lane: not lane.startswith("l0")),
@@ -291,7 +296,7 @@ def _cut(keep: Callable[[int, int], bool], parts: tuple[int, ...] = (0, 1), at_s
         return tuple(part * 0 if k in parts else part for k, part in enumerate(d_state))
 
     def change(kernel: Backward) -> Backward | None:
-        if max(parts) >= len(kernel.hx) and len(parts) == 1:
+        if len(parts) == 1 and len(kernel.hx) == 1:
             return None
         return replace(kernel, cut=cut)
 
@@ -308,9 +313,7 @@ for _part, _name in enumerate("hc"):
     add(
         f"detached-{_name}",
         f"no gradient goes through {_name} from a step to the one before",
-        lambda kernel, part=_part: (
-            _cut(lambda taken, steps: False, (part,))(kernel) if len(kernel.hx) == 2 else None
-        ),
+        _cut(lambda taken, steps: False, (_part,)),
     )
 add(
     "detached-after-first-step",
@@ -388,9 +391,7 @@ for _id, _words, _keep_rows in (
     ("last-row-only", "counts the last row alone", lambda n: (np.arange(n) == n - 1).astype(float)),
     ("without-last-row", "leaves the last row out", lambda n: (np.arange(n) < n - 1).astype(float)),
 ):
-    add(
-        f"parameters-{_id}", f"the gradient by every parameter {_words}", _rows_counted(_keep_rows, ("weight", "bias"))
-    )
+    add(f"parameters-{_id}", f"the gradient by every parameter {_words}", _rows_counted(_keep_rows, ("weight", "bias")))
     add(f"bias-{_id}", f"the gradient by every bias {_words}", _rows_counted(_keep_rows, ("bias",)))
 
 # Rows, columns and gates of parameters
