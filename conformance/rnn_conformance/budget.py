@@ -68,7 +68,9 @@ class Noise:
         """`result` as it may come out of an operation that errs by so many roundoffs, and so much besides."""
         a = self.arithmetic
         noisy = self._multiplied(result, _factors(roundoffs * a.unit_roundoff))
-        noisy += _window(_addends(a.smallest + absolute), 0, noisy.shape[-3:])
+        noisy += _window(_addends(a.smallest), 0, noisy.shape[-3:])
+        if absolute:
+            noisy += self._multiplied(np.full(noisy.shape, absolute), POOL)
         return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
