@@ -9,7 +9,6 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
 
-
 BACKENDS = {  # each with the extra that installs its library
     "equinox": "equinox",
     "flax": "flax",
@@ -17,6 +16,11 @@ BACKENDS = {  # each with the extra that installs its library
     "keras-jax": "keras-jax",
     "keras-tensorflow": "keras-tensorflow",
     "keras-torch": "keras-torch",
+    "onnx-reference": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-torch-export": "onnxruntime-torch-export",
+    "opencv": "opencv",
+    "openvino": "openvino",
     "torch": "torch",
     "torch-cell": "torch",
     "torch-compile": "torch",

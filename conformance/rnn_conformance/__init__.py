@@ -1,12 +1,17 @@
 """Property-based conformance tests for recurrent kernels."""
 
-from typing import Any
+from __future__ import annotations
 
-from rnn_conformance.arithmetic import Arithmetic, arithmetic_of, tf32
-from rnn_conformance.backend import Backend, Layer, Policy
-from rnn_conformance.backends.function import function
-from rnn_conformance.case import Case
-from rnn_conformance.config import LayerConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnn_conformance.api import check_backend
+    from rnn_conformance.arithmetic import Arithmetic, arithmetic_of, tf32
+    from rnn_conformance.backend import Backend, Layer, Policy
+    from rnn_conformance.backends.function import function
+    from rnn_conformance.case import Case
+    from rnn_conformance.config import LayerConfig
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,9 +27,19 @@ __all__ = [
     "tf32",
 ]
 
+_MODULES = {
+    "api": ("check_backend",),
+    "arithmetic": ("Arithmetic", "arithmetic_of", "tf32"),
+    "backend": ("Backend", "Layer", "Policy"),
+    "backends.function": ("function",),
+    "case": ("Case",),
+    "config": ("LayerConfig",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-def check_backend(*arguments: Any, **options: Any) -> Any:
-    """Try a backend in this process: `api.check_backend`, which imports Hypothesis when it is called."""
-    from rnn_conformance import api
 
-    return api.check_backend(*arguments, **options)
+def __getattr__(name: str) -> Any:
+    """Import a name when it is asked for: a pytest run that loads the plugin and no check pays for none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

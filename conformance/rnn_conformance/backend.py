@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,14 @@ class Policy:
     lengths: bool = True  # whether variable lengths are taken at all
     flush_subnormals: bool = False  # whether numbers below the smallest normal one may become zero
     unbatched: bool = True  # whether input may come without a batch axis
+
+
+class ParametersDiffer(ValueError):
+    """A layer was made, but its parameters are not of the names and shapes that are due."""
+
+
+Differentiate = Callable[[Any, Any], Mapping[str, Any]]
+"""Takes the gradients of a scalar by output and by the final state, and gives those by name."""
 
 
 class Layer(ABC):
@@ -71,6 +79,10 @@ class Layer(ABC):
             output, the final state, and the gradients by name: 'input', 'h_0' and 'c_0' where hx was given, and each
             parameter.
         """
+        raise NotImplementedError
+
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """Run the stack in training, without dropout: output, the final state, and what differentiates it later."""
         raise NotImplementedError
 
     def parameters(self) -> Mapping[str, Any]:

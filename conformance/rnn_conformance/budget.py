@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import hypot, prod, sqrt
 from typing import Any, ClassVar
 
@@ -22,55 +22,60 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
-ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
 EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
+ACTIVATIONS = frozenset({np.exp, np.tanh})
+BOUNDED = frozenset({np.tanh, np.divide})  # what gives tanh and, as the oracle divides in it alone, sigmoid
+POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
-@lru_cache(maxsize=256)
-def _normal(runs: int, rows: int, features: int) -> Array:
-    """Standard normal numbers for operations of one shape, (turns, runs, rows, features): each takes the next turn.
-
-    In the second half of the runs all turns are the same: a steady input meets the same rounding at every step, and
-    errors that agree grow faster than those that vary. There are enough turns that those of the first half are as good
-    as new ones, and drawing none saves most of the time.
-    """
-    size = runs * rows * features
-    turns = min(61, max(3, 32768 // max(size, 1)) | 1)
-    numbers = np.random.default_rng([runs, rows, features]).standard_normal((turns, runs, rows, features))
-    steady = runs // 2
-    numbers[:, steady:] = numbers[:1, steady:]
-    return numbers
+@cache
+def _factors(roundoff: float) -> Array:
+    """What results are multiplied by, for the numbers of the pool."""
+    return 1 + roundoff * POOL
 
 
-@lru_cache(maxsize=256)
-def _errors(runs: int, rows: int, features: int, unit_roundoff: float, smallest: float) -> tuple[Array, Array]:
-    """What an operation is multiplied by and what is added to it, for the numbers of `_normal`."""
-    numbers = _normal(runs, rows, features)
-    return 1 + unit_roundoff * numbers, smallest * numbers[0]
+@cache
+def _addends(smallest: float) -> Array:
+    """What is added to results, for the numbers of the pool."""
+    return smallest * POOL
+
+
+def _window(pool: Array, start: int, shape: tuple[int, ...]) -> Array:
+    """Numbers of the pool, as good as new ones and many times as fast."""
+    size = prod(shape)
+    if start + size <= pool.size:
+        return pool[start : start + size].reshape(shape)
+    return np.resize(np.roll(pool, -start), shape)
 
 
 class Noise:
-    """The rounding errors of one declared arithmetic."""
+    """The rounding errors of one declared arithmetic.
+
+    In the first half of the runs each operation takes new numbers. In the second half an operation takes the same ones
+    at every step, as a steady input meets the same rounding at every step, and errors that agree grow faster than those
+    that vary.
+    """
 
     def __init__(self, arithmetic: Arithmetic, runs: int, seed: int) -> None:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
         self.ranges: dict[Any, tuple[float, float]] = {}  # of what each matrix of weights is multiplied with
-        self._turn = seed
+        self._at = seed
+        self._place = 0  # the number of operations since the last product of one step
 
-    def of_operation(self, result: Array, absolute: float = 0.0) -> Array:
-        """`result` as it may come out of one rounding to storage, and of an error besides that it does not scale."""
+    def of_operation(self, result: Array, roundoffs: float = 1.0, absolute: float = 0.0) -> Array:
+        """`result` as it may come out of an operation that errs by so many roundoffs, and so much besides."""
         a = self.arithmetic
-        factors, addends = _errors(self.runs, *result.shape[-2:], a.unit_roundoff, a.smallest + absolute)
-        chosen = factors[self._next(result.shape, len(factors))]
-        noisy: Array = np.multiply(result, chosen, out=result if result.shape == chosen.shape else None)
-        noisy += addends
+        noisy = self._multiplied(result, _factors(roundoffs * a.unit_roundoff))
+        noisy += _window(_addends(a.smallest + absolute), 0, noisy.shape[-3:])
         return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
         """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·‖w∘x‖₂."""
         a, n = self.arithmetic, left.shape[-1]
+        if result.ndim == 3:
+            self._place = 0
         one_run, other = left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :]
         norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
@@ -78,7 +83,7 @@ class Noise:
         norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
         if a.input_steps:
             norm = np.hypot(norm, self._quantized(one_run, other))
-        noisy = norm * self._numbers(result.shape)
+        noisy = self._multiplied(norm, POOL)
         noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
 
@@ -102,21 +107,24 @@ class Noise:
         """`result` of a sum along `axis` as it may come out in any order."""
         count = addends.size // max(result.size, 1)
         norm = np.sqrt(np.square(addends).sum(axis, keepdims=keepdims))
-        scale = 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
-        return self.of_operation(result + scale * norm * self._numbers(result.shape))
+        norm *= 0.5 * np.sqrt(count) * self.arithmetic.accumulator_roundoff
+        noisy = self._multiplied(norm, POOL)
+        noisy += result
+        return self.of_operation(noisy)
 
-    def _numbers(self, shape: tuple[int, ...]) -> Array:
-        numbers = _normal(self.runs, *shape[-2:])
-        chosen: Array = numbers[self._next(shape, len(numbers))]
-        return chosen
-
-    def _next(self, shape: tuple[int, ...], turns: int) -> Any:
-        """The turn of the next operation, or of each step where the shape has an axis of steps."""
-        steps = prod(shape[:-3])
-        self._turn += steps
-        if len(shape) == 3:
-            return self._turn % turns
-        return (np.arange(self._turn - steps, self._turn) % turns).reshape(shape[:-3])
+    def _multiplied(self, array: Array, pool: Array) -> Array:
+        """`array`, whose runs are one or all, times numbers of `pool`; `array` itself is changed where it has all."""
+        half, (rows, features), steps = self.runs // 2, array.shape[-2:], array.shape[:-3]
+        alike = array.shape[-3] == 1 < self.runs
+        noisy = np.empty((*steps, self.runs, rows, features)) if alike else array
+        new = (*steps, half, rows, features)
+        self._at = (self._at + prod(new)) % (POOL.size // 2)
+        self._place += 1
+        first, second = (array, array) if alike else (array[..., :half, :, :], array[..., half:, :, :])
+        np.multiply(first, _window(pool, self._at, new), out=noisy[..., :half, :, :])
+        same = _window(pool, 7919 * self._place % (POOL.size // 2), (self.runs - half, rows, features))
+        np.multiply(second, same, out=noisy[..., half:, :, :])
+        return noisy
 
 
 class Noisy(np.ndarray[Any, Any]):
@@ -134,10 +142,10 @@ class Noisy(np.ndarray[Any, Any]):
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
-        elif ufunc in ACTIVATIONS:
-            result = noise.of_operation(result, noise.arithmetic.activation_error)
         elif ufunc not in EXACT:
-            result = noise.of_operation(result)
+            roundoffs = noise.arithmetic.activation_ulps if ufunc in ACTIVATIONS else 1.0
+            absolute = noise.arithmetic.activation_error if ufunc in BOUNDED else 0.0
+            result = noise.of_operation(result, roundoffs, absolute)
         return result.view(type(self))
 
 

@@ -16,9 +16,9 @@ from rnn_conformance.oracle import Inputs
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
-PROFILES = ("integers", "uniform", "normal", "saturating", "onehot", "constant", "tiny", "huge")
+PROFILES = ("integers", "uniform", "normal", "saturating", "onehot", "constant", "tiny", "huge", "growing")
 LAYOUTS = ("contiguous", "offset", "strided", "transposed", "padded")
-EXPANDED = "expanded"  # all rows are the same memory, where they are equal
+EXPANDED = "expanded"  # along an axis along which all values are equal, all are the same memory
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ _INPUTS: dict[str, Callable[[Rng, tuple[int, ...]], Array]] = {
     "constant": _constant,
     "tiny": _scaled(2.0**-17),  # subnormal in float16
     "huge": _scaled(512),
+    "growing": lambda rng, shape: rng.uniform(0.5, 1.5, shape),
 }
 
 
@@ -134,10 +135,27 @@ def _parameter(rng: Rng, values: str, name: str, shape: tuple[int, ...], config:
     if values == "uniform":
         bound = 1 / sqrt(config.hidden_size)
         return rng.uniform(-bound, bound, shape)
+    if values == "growing":
+        return _growing(rng, name, shape, config)
     if len(shape) == 1:
         return rng.standard_normal(shape) * (2.0**-17 if values == "tiny" else 0.5)
     gain = {"saturating": 4.0, "huge": 1.0, "normal": rng.choice([0.5, 1.0, 2.0])}.get(values, 1.0)
     return np.asarray(rng.standard_normal(shape) * gain / sqrt(shape[-1]))
+
+
+def _growing(rng: Rng, name: str, shape: tuple[int, ...], config: LayerConfig) -> Array:
+    """Parameters under which an LSTM's cell state grows by about one at every step.
+
+    Input is positive. Its weights hold the input and the forget gate open and give the candidate a sign for each unit.
+    """
+    drawn = np.asarray(rng.uniform(0.5, 1.5, shape) * 0.1)
+    if name.startswith("weight_ih") and config.kind == "lstm":
+        size, signs = config.hidden_size, rng.choice([-1.0, 1.0], (config.hidden_size, 1))
+        opened = rng.uniform(4, 8, shape) / shape[-1] * (1 if "_l0" in name else 4)
+        opened[2 * size : 3 * size] *= signs
+        opened[3 * size :] = rng.standard_normal((size, shape[-1]))
+        return np.asarray(opened)
+    return np.asarray(drawn * rng.choice([-1.0, 1.0], shape))
 
 
 def lay_out(array: Array, layout: str) -> Array:
@@ -145,11 +163,10 @@ def lay_out(array: Array, layout: str) -> Array:
     if layout == "contiguous" or not array.size:
         return np.array(array, order="C")
     if layout == EXPANDED:
-        axis = array.ndim - 2
-        one = array.take([0], axis)
-        strides = tuple(0 if k == axis else n for k, n in enumerate(one.strides))
-        expanded = np.lib.stride_tricks.as_strided(one, array.shape, strides)
-        return expanded if np.array_equal(expanded, array) else array.copy()
+        own = np.array(array, order="C")
+        equal = [bool((own == own.take([0], axis)).all()) for axis in range(own.ndim)]
+        strides = tuple(0 if same else n for same, n in zip(equal, own.strides, strict=True))
+        return np.asarray(np.lib.stride_tricks.as_strided(own, own.shape, strides))
     filler = np.array(ml_dtypes.bfloat16(np.nan)).astype(array.dtype)
     if layout == "offset":
         buffer = np.full(array.size + 3, filler)

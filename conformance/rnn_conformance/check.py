@@ -15,15 +15,22 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.backend import Backend
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
+from rnn_conformance.diagnosis.result import Diagnosis
+from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
+from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit, cases
-from rnn_conformance.subject import Broken, Deviation, Measured, NotOffered, SaysNothing, Subject
+from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, Subject
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
+REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
 Body = Callable[[Subject, Case], None]
 
@@ -65,6 +72,11 @@ class Check:
     def family(self) -> str:
         """The part of the id before the dot."""
         return self.id.partition(".")[0]
+
+    @property
+    def module(self) -> str:
+        """The name of the module that has it."""
+        return self.body.__module__
 
 
 CHECKS: dict[str, Check] = {}
@@ -117,6 +129,7 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
     expected: tuple[Case, Broken, Expectation] | None = None
@@ -129,6 +142,8 @@ class _Run:
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
+        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+            return True
         self.shrinks += bool(self.failures)
         if self.shrinks > SHRINKS:
             return True
@@ -140,7 +155,10 @@ class _Run:
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
-        self.failure = (case, error)
+        if expectation := self.expectation(case):
+            self.expected = self.expected or (case, error, expectation)
+        else:
+            self.failure = (case, error)
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -158,7 +176,9 @@ class _Run:
         """
         if self.check.offered and (reason := self.subject.backend.supports(case.config)):
             self.refuse(reason)
+            self.unsupported += 1
             return False
+        self.subject.measured.case = case
         try:
             self.check.body(self.subject, case)
         except SaysNothing:
@@ -168,15 +188,20 @@ class _Run:
             self.refuse(str(reason))
             return False
         except Broken as error:
-            self.examples += 1
+            self.count(case)
             if expectation := self.expectation(case):
                 self.expected = self.expected or (case, error, expectation)
                 return True
             self.failure = (case, error)
             raise
-        self.examples += 1
+        self.count(case)
         self.spared = self.spared or self.expectation(case)
         return True
+
+    def count(self, case: Case) -> None:
+        """Count a case that said something."""
+        self.examples += 1
+        self.subject.measured.count(case)
 
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
@@ -214,10 +239,17 @@ def run_unit(
     examples = max(1, round(EXAMPLES[profile] * check.share))
     if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
         examples = 0 if tried else min(examples, few + 1)
-    if examples and (not tried or sum(run.not_offered.values()) < tried):
+    refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
+    if examples and (not tried or not refused):
         _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offers_some(backend: Backend, unit: Unit) -> bool:
+    """Whether it supports the plainest config of this unit, so that others are worth drawing."""
+    extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
+    return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
 
 
 def _offered(backend: Backend, case: Case) -> bool:
@@ -261,7 +293,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
-        if run.failure is None:
+        if run.failure is None and run.expected is None:
             raise
     except Unsatisfiable:
         return
@@ -298,9 +330,12 @@ def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds:
         backend_seconds=round(measured.backend_seconds, 4),
         values=measured.values,
         largest_rho=_finite(measured.largest_rho),
+        spread=trimmed(measured.spread),
+        worst=measured.worst_case,
+        coverage=measured.coverage,
         effective_bits=_effective_bits(run, unit),
         reason=reason,
-        finding=None if failure is None else finding_of(run.check, *failure),
+        finding=None if failure is None else finding_of(run.check, *failure, run.subject, diagnosis_of(run, *failure)),
     )
 
 
@@ -317,7 +352,19 @@ def _effective_bits(run: _Run, unit: Unit) -> float | None:
     return round(-log2(u * sqrt(measured.sum_of_squares / measured.values)), 2)
 
 
-def finding_of(check: Check, case: Case, error: Broken) -> Finding:
+def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
+    """Which mistake a deviation looks like. A failure to tell is told, and loses no finding."""
+    if not isinstance(error, Deviation):
+        return None
+    try:
+        return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
+    except Exception as failed:
+        return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+
+
+def finding_of(
+    check: Check, case: Case, error: Broken, subject: Subject, diagnosis: Diagnosis | None = None
+) -> Finding:
     """What a report says of the smallest case that breaks a check."""
     deviation = error if isinstance(error, Deviation) else None
     return Finding(
@@ -329,6 +376,8 @@ def finding_of(check: Check, case: Case, error: Broken) -> Finding:
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
         element={} if deviation is None else deviation.element,
+        diagnosis=diagnosis,
+        script=script_of(check, case, error, subject),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import operator
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
+DEEPEST = 50  # levels of a predicate
 FIELDS = frozenset(
     {"cell", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"}
     | {"dtype", "device", "seq_len", "batch_size", "lengths", "hx", "values", "layout"}
@@ -75,24 +78,28 @@ def read_expectations(path: Path, checks: Iterable[str]) -> tuple[Expectation, .
         if not expectation.reason.strip():
             raise WrongUse(f"{path}: the expectation about {expectation.check} needs a reason")
         try:
-            _verify(_parsed(expectation.where))
+            _verify(_parsed(expectation.where), DEEPEST)
         except ValueError as error:
             raise WrongUse(f"{path}: where = {expectation.where!r} {error}") from error
     return tuple(found)
 
 
+@cache
 def _parsed(where: str) -> ast.expr:
     try:
-        return ast.parse(where, mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # Python's advice about `1 is 1` and the like
+            return ast.parse(where.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError("is not an expression") from error
 
 
-def _verify(node: ast.expr) -> None:
+def _verify(node: ast.expr, depth: int) -> None:
     """Raise ValueError for anything but comparisons of fields and constants, joined by and, or, not."""
     children: list[ast.expr]
+    if not depth:
+        raise ValueError("is nested too deeply")
     match node:
-        case ast.Constant():
+        case ast.Constant(value=bool() | int() | float() | str() | None):
             return
         case ast.Name(id=name):
             if name not in FIELDS:
@@ -100,14 +107,16 @@ def _verify(node: ast.expr) -> None:
             return
         case ast.BoolOp(values=children) | ast.Tuple(elts=children) | ast.List(elts=children):
             pass
-        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
             children = [operand]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
+            return
         case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in COMPARE for op in ops):
             children = [left, *others]
         case _:
             raise ValueError(f"has {ast.unparse(node)!r}: only comparisons, in, and, or, not are understood")
     for child in children:
-        _verify(child)
+        _verify(child, depth - 1)
 
 
 def _value(node: ast.expr, fields: Mapping[str, Any]) -> Any:

@@ -1,101 +1,133 @@
-"""The pytest plugin: options, one test for each unit of work, and a record at the end."""
+"""The pytest plugin: options, one test for each unit of work, and a record at the end.
+
+An entry point loads it in every pytest run. Until a check is collected it imports nothing that costs time; what does is
+in session.py.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.check import EXAMPLES, Check, crashed_result, run_unit
-from rnn_conformance.expectations import Expectation
-from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
-from rnn_conformance.report.page import page
-from rnn_conformance.run import Request, load_checks, record_of, report_folder, require_writable, units
-from rnn_conformance.verdict import verdict_lines
+from rnn_conformance.request import PROFILES, Request, natural, seconds
 
+if TYPE_CHECKING:
+    from rnn_conformance.check import Check
+    from rnn_conformance.session import Session
 
-@dataclass
-class Session:
-    """A run as this process sees it."""
-
-    request: Request
-    backend: Backend
-    expectations: tuple[Expectation, ...]
-    report: Path
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    results: dict[str, CheckResult] = field(default_factory=dict)  # by node id
-    errors: list[str] = field(default_factory=list)  # node ids at which the suite itself failed
-    record: Record | None = None
-
-
-SESSION = pytest.StashKey[Session]()
-RESULT = pytest.StashKey[CheckResult]()
+SESSION = pytest.StashKey["Session"]()
+RESULT = pytest.StashKey[dict[str, Any]]()
+DEADLINE = pytest.StashKey[float]()
+TYPES: dict[str, Any] = {"seed": natural, "rtol": float, "atol": float, "time_budget": seconds}
+HELP = {
+    "backend": "a name that `rnn-conformance backends` lists, or module:Class",
+    "lstm": "a drop-in for torch.nn.LSTM, as module:Class",
+    "gru": "a drop-in for torch.nn.GRU, as module:Class",
+    "rnn": "a drop-in for torch.nn.RNN, as module:Class",
+    "device": "cpu (the default), cuda or mps",
+    "profile": "how hard to try: smoke, ci (the default) or thorough",
+    "seed": "the cases follow from it (default: 0)",
+    "rtol": "a house rule, relative, in place of the error budget",
+    "atol": "a house rule, absolute, in place of the error budget",
+    "expectations": "known deviations in TOML (default: the backend's own)",
+    "time_budget": "spread this time, such as 60s, over the checks, and say what was left out",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options as on the command line, prefixed."""
-    group = parser.getgroup("rnn-conformance")
+    group = parser.getgroup("rnn-conformance", "conformance of recurrent kernels (rnn_conformance.suite)")
     for asked in fields(Request):
-        kind: Any = {"seed": int, "rtol": float, "atol": float}.get(asked.name, str)
-        choices = tuple(EXAMPLES) if asked.name == "profile" else None
-        group.addoption(f"--rnn-{asked.name}", default=asked.default, type=kind, choices=choices)
+        choices = PROFILES if asked.name == "profile" else None
+        kind = TYPES.get(asked.name, str)
+        flag, said = f"--rnn-{asked.name.replace('_', '-')}", HELP[asked.name]
+        group.addoption(flag, default=asked.default, type=kind, choices=choices, help=said)
     group.addoption("--rnn-report", default=None, metavar="DIR", help="folder for record.json and index.html")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the backend before anything is collected, so that a wrong name is said at once."""
-    request = Request(**{asked.name: config.getoption(f"--rnn-{asked.name}") for asked in fields(Request)})
-    try:
-        backend = request.load()
-        known = request.known(backend)
-        given = config.getoption("--rnn-report")
-        folder = Path(given) if given else report_folder(backend.name, request.device)
-        if not _is_worker(config):
-            require_writable(folder)
-    except WrongUse as error:
-        raise pytest.UsageError(str(error)) from error
-    session = config.stash[SESSION] = Session(request, backend, known, folder)
-    if not _is_worker(config):
-        config.pluginmanager.register(Collector(session), "rnn-conformance-collector")
+    """Name the marker of every check, and on the controller gather results."""
+    config.addinivalue_line("markers", "rnn_conformance: a check of rnn_conformance.suite")
+    budget = config.getoption("--rnn-time-budget")
+    worker = getattr(config, "workerinput", None)
+    if budget is not None:
+        config.stash[DEADLINE] = worker["rnn_deadline"] if worker else time.time() + budget
+    if worker is None:
+        config.pluginmanager.register(Collector(config), "rnn-conformance-collector")
 
 
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist when the time is over."""
+    if (deadline := node.config.stash.get(DEADLINE, None)) is not None:
+        node.workerinput["rnn_deadline"] = deadline
+
+
+def session_of(config: pytest.Config) -> Session:
+    """What was asked for, loaded when the first check is met.
+
+    Raises:
+        WrongUse: where it cannot be.
+    """
+    from rnn_conformance.session import Session
+
+    if SESSION not in config.stash:
+        given = {asked.name: config.getoption(f"--rnn-{asked.name.replace('_', '-')}") for asked in fields(Request)}
+        config.stash[SESSION] = Session.of(Request(**given), config.getoption("--rnn-report"))
+    return config.stash[SESSION]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each cell, dtype and device."""
     check: Check | None = getattr(metafunc.function, "rnn_check", None)
-    if check is not None:
-        request = metafunc.config.stash[SESSION].request
-        every = list(units(check, request.device, request.seed))
-        metafunc.parametrize("rnn_unit", every, ids=[f"{u.cell}-{u.dtype}-{u.device}" for u in every], indirect=True)
+    if check is None:
+        return
+    from rnn_conformance.backend import WrongUse
+    from rnn_conformance.run import units
+
+    try:
+        request = session_of(metafunc.config).request
+    except WrongUse as error:
+        raise pytest.Collector.CollectError(f"rnn-conformance: {error}") from error
+    every = list(units(check, request.device, request.seed))
+    metafunc.parametrize("rnn_unit", every, ids=[f"{u.cell}-{u.dtype}-{u.device}" for u in every], indirect=True)
+
+
+def is_check(item: pytest.Item) -> bool:
+    """Whether this test is one unit of work of a check."""
+    return hasattr(getattr(item, "function", None), "rnn_check")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a check, so that -m can choose it."""
+    if is_check(item):
+        item.add_marker("rnn_conformance")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where time is short, put the checks in the order in which any part of them says most."""
+    if config.stash.get(DEADLINE, None) is None or SESSION not in config.stash:
+        return
+    from rnn_conformance.session import spread
+
+    ours = iter(spread([item for item in items if is_check(item)]))
+    items[:] = [next(ours) if is_check(item) else item for item in items]
 
 
 @pytest.fixture
 def rnn_unit(request: pytest.FixtureRequest) -> Callable[[Check], None]:
     """Runs a check in this test's unit of work."""
-    session, unit = request.config.stash[SESSION], request.param
 
     def run(check: Check) -> None:
-        asked = session.request
-        result = run_unit(check, unit, session.backend, asked.profile, asked.rtol, asked.atol, session.expectations)
-        request.node.stash[RESULT] = result
-        if result.finding is not None and result.outcome == "expected_failure":
-            raise pytest.xfail.Exception(result.reason)
-        if result.finding is not None:
-            pytest.fail(f"{result.finding.sentence}\n{result.finding.message}\n{result.finding.case}", pytrace=False)
-        if result.outcome == "not_offered":
-            raise pytest.skip.Exception(result.reason)
-        if result.outcome != "passed":
-            said = result.reason or "no example said anything"
-            pytest.fail(f"{unit.check} is {result.outcome}: {said}", pytrace=False)
+        session = session_of(request.config)
+        result = session.run(check, request.param, request.config.stash.get(DEADLINE, None))
+        request.node.stash[RESULT] = session.sent(result)
+        session.tell(result)
 
     return run
 
@@ -105,65 +137,63 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Let the result travel with pytest's report, from worker to controller too."""
     report = yield
     if report.when == "call" and (result := item.stash.get(RESULT, None)) is not None:
-        vars(report)["rnn_result"] = msgspec.to_builtins(result)
+        vars(report)["rnn_result"] = result
     return report
 
 
 class Collector:
     """Gathers results on the controller and writes the record at the end."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
         self.expected = 0
+        self.errors: list[str] = []  # where the suite itself failed
+        self.results: dict[str, dict[str, Any]] = {}  # by node id
+        self.started = time.time()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the units of work, without xdist."""
-        self.expected = max(self.expected, sum("rnn_unit" in getattr(i, "fixturenames", ()) for i in session.items))
+        self.expected = max(self.expected, sum(map(is_check, session.items)))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Count the units of work, with xdist."""
-        self.expected = max(self.expected, len(ids))
+        self.expected = max(self.expected, sum(self._is_unit(id) for id in ids))
+
+    def _is_unit(self, nodeid: str) -> bool:
+        if "float" not in nodeid.rpartition("[")[2]:
+            return False
+        from rnn_conformance.session import unit_of
+
+        return unit_of(nodeid, self.config.getoption("--rnn-device"), self.config.getoption("--rnn-seed")) is not None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one result, from whichever process."""
         if found := getattr(report, "rnn_result", None):
-            self.session.results[report.nodeid] = msgspec.convert(found, CheckResult)
-        elif str(report.when) == "???":  # so xdist reports a worker that died
-            if (crashed := self._crashed(report)) is not None:
-                self.session.results[report.nodeid] = crashed
-        elif report.failed:
-            self.session.errors.append(f"{report.nodeid}\n{report.longreprtext}")
+            self.results[report.nodeid] = found
+        elif report.failed and self._is_unit(report.nodeid):
+            if str(report.when) == "???":  # so xdist reports a worker that died
+                self.results[report.nodeid] = session_of(self.config).crashed(report.nodeid, report.longreprtext)
+            else:
+                self.errors.append(f"{report.nodeid}\n{report.longreprtext}")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep what went wrong before any check ran."""
         if report.failed:
-            self.session.errors.append(f"{report.nodeid}\n{report.longreprtext}")
-
-    def _crashed(self, report: pytest.TestReport) -> CheckResult | None:
-        """The result of the unit in which a process died."""
-        for check in load_checks().values():
-            for unit in units(check, self.session.request.device, self.session.request.seed):
-                name = f"test_{check.family}.py::test_{check.id.partition('.')[2]}"
-                if report.nodeid.endswith(f"{name}[{unit.cell}-{unit.dtype}-{unit.device}]"):
-                    return crashed_result(unit, report.longreprtext)
-        return None
+            self.errors.append(f"{report.nodeid}\n{report.longreprtext}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the record and the page, of as much as was run."""
-        s = self.session
-        if not self.expected:
-            return
-        finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        complete = finished and len(s.results) >= self.expected and not s.errors
-        s.record = record_of(s.request, s.backend, s.results.values(), s.started, complete)
-        write_atomically(s.report / "record.json", to_json(s.record))
-        write_atomically(s.report / "index.html", page(s.record).encode())
+        if self.results and not session_of(self.config).wrong_use(self.results.values()):
+            finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+            complete = finished and len(self.results) >= self.expected and not self.errors
+            session_of(self.config).write(self.results.values(), self.started, complete)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The verdict, in the last lines."""
-        if self.session.record is not None:
+        session = self.config.stash.get(SESSION, None)
+        if session is not None and session.record is not None:
             terminalreporter.section("rnn-conformance")
-            for line in verdict_lines(self.session.record, self.session.report):
+            for line in session.last_lines():
                 terminalreporter.line(line)

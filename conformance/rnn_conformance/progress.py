@@ -23,6 +23,7 @@ class Progress:
         self.task = self.bar.add_task("collecting", total=None)
         self.record: Record | None = None
         self.errors: list[str] = []
+        self.wrong_use = ""
         self.failed: set[str] = set()
         self.bar.start()
 
@@ -57,7 +58,11 @@ class Progress:
         """Fetch the record that the plugin wrote."""
         found = session.config.stash.get(SESSION, None)
         if found is not None:
-            self.record, self.errors = found.record, found.errors
+            self.record = found.record
+        collector: Any = session.config.pluginmanager.get_plugin("rnn-conformance-collector")
+        if collector is not None:
+            self.errors = collector.errors
+            self.wrong_use = "" if found is None else found.wrong_use(collector.results.values())
 
 
 def _short(nodeid: str) -> str:

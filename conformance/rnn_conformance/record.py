@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from rnn_conformance.backend import WrongUse
+from rnn_conformance.diagnosis.result import Diagnosis
 
 SCHEMA_VERSION = 1
 Outcome = Literal[
@@ -26,12 +28,12 @@ Outcome = Literal[
     "timed_out",
     "not_run",
 ]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**50)]  # so that sums of counts are counts too
 Seconds = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=20_000)]
 
 
-class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The smallest case that breaks a check, with what was seen."""
 
     id: Text
@@ -42,10 +44,27 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fields: dict[str, Any]  # those of Case.to_dict, from which it can be replayed
     rho: float | None = None
     element: dict[str, int | str] = {}
+    diagnosis: Diagnosis | None = None  # of a number beyond its budget
     script: Text = ""  # a dozen lines that show it again, without pytest or Hypothesis
+    command: Text = ""  # one line that replays it
 
 
-class CheckResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Along(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How ρ goes along one axis."""
+
+    size: Count  # of the axis
+    rho: Annotated[list[Seconds], Meta(max_length=64)]  # the largest of each of its parts
+
+
+class Worst(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The case in which a unit of work showed its largest ρ."""
+
+    case: Text
+    array: Text
+    along: dict[str, Along]  # by axis: step, unit, ...
+
+
+class CheckResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What one unit of work came to."""
 
     id: Text
@@ -60,6 +79,9 @@ class CheckResult(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     values: Count  # numbers compared with the oracle's
     largest_rho: Seconds
     effective_bits: float | None = None
+    spread: list[Count] = []  # how many of the numbers compared have a ρ in each of the record's bins
+    worst: Worst | None = None
+    coverage: list[list[Count]] = []  # how many examples fell into each class of each of the record's axes
     reason: Text = ""  # why it was not offered, or which check blocks it
     finding: Finding | None = None
 
@@ -80,7 +102,19 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policy: dict[str, bool | str]
     environment: dict[str, Text]
     complete: bool  # False where the run was interrupted
-    checks: list[CheckResult]
+    time_budget: Seconds | None = None  # where one was given
+    shortfalls: list[Text] = []  # families that ran fewer examples than the profile promises
+    bins: list[Seconds] = []  # upper ends; what lies beyond the last has a bin of its own
+    axes: dict[str, list[Text]] = {}  # classes of cases by axis
+    checks: list[CheckResult]  # the last field, which `to_json` lays out
+
+    def __post_init__(self) -> None:
+        sizes = [len(names) for names in self.axes.values()]
+        for result in self.checks:
+            if len(result.spread) > len(self.bins) + 1:
+                raise ValueError(f"the spread of {result.id} has more numbers than the record has bins")
+            if result.coverage and [len(counts) for counts in result.coverage] != sizes:
+                raise ValueError(f"the coverage of {result.id} is not that of the record's axes")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -96,17 +130,25 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return [result for result in self.checks if result.outcome in ("failed", "crashed", "timed_out")]
 
     @property
+    def left_out(self) -> list[CheckResult]:
+        """The units for which the time budget left no time."""
+        return [] if self.time_budget is None else [result for result in self.checks if result.outcome == "not_run"]
+
+    @property
     def ok(self) -> bool:
-        """Whether the backend conforms: nothing failed, nothing said nothing, and something ran."""
-        bad = {"failed", "crashed", "timed_out", "blocked", "inconclusive", "unexpected_pass", "not_run"}
-        return self.complete and "passed" in self.counts and not bad & set(self.counts)
+        """Whether the backend conforms: nothing failed or said nothing, and as much ran as the profile promises."""
+        bad = {"failed", "crashed", "timed_out", "blocked", "inconclusive", "unexpected_pass"}
+        idle = self.counts.get("not_run", 0) > len(self.left_out)
+        return self.complete and "passed" in self.counts and not (bad & set(self.counts) or idle or self.shortfalls)
 
 
 def to_json(record: Record) -> bytes:
-    """The record as JSON, once it has been read back and found whole."""
-    text = msgspec.json.format(msgspec.json.encode(record), indent=1)
+    """The record as JSON, one line for each unit of work, once it has been read back and found whole."""
+    head = msgspec.json.encode(replace(record, checks=[])).removesuffix(b"]}")
+    lines = [msgspec.json.encode(result) for result in record.checks]
+    text = head + b"\n" + b",\n".join(lines) + b"\n]}\n"
     msgspec.json.decode(text, type=Record)
-    return text + b"\n"
+    return text
 
 
 def read_record(path: Path) -> Record:

@@ -6,27 +6,26 @@ import importlib
 import os
 import platform
 import re
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace
-from threadpoolctl import threadpool_limits
 
 import rnn_conformance
 from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.backends import load_backend, load_object
 from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check, run_unit
+from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
-from rnn_conformance.expectations import Expectation, read_expectations
+from rnn_conformance.measured import AXES, BINS
+from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
+from rnn_conformance.request import Request
 from rnn_conformance.strategies import Unit
 
 FAMILIES = (
@@ -44,62 +43,25 @@ FAMILIES = (
     "gradients",
     "errors",
 )
-Profile = Literal["smoke", "ci", "thorough"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for: plain values, so that it can cross to another process."""
-
-    backend: str = "torch"
-    lstm: str | None = None
-    gru: str | None = None
-    rnn: str | None = None
-    device: str = "cpu"
-    profile: Profile = "ci"
-    seed: int = 0
-    rtol: float | None = None
-    atol: float | None = None
-    expectations: str | None = None
-
-    def known(self, backend: Backend) -> tuple[Expectation, ...]:
-        """The deviations that the file named, or else the backend's own, declares.
-
-        Raises:
-            WrongUse: where that file is not well formed.
-        """
-        path = Path(self.expectations) if self.expectations else backend.expectations()
-        return read_expectations(path, load_checks()) if path else ()
-
-    def load(self) -> Backend:
-        """The backend asked for, its device present, its threads bound to one so that processes do not fight.
-
-        Raises:
-            WrongUse: where there is no such backend or device.
-        """
-        modules = {kind: getattr(self, kind) for kind in ("lstm", "gru", "rnn")}
-        if any(modules.values()):
-            drop_in = load_object("rnn_conformance.backends.drop_in:DropInBackend")
-            classes = {kind: load_object(name) for kind, name in modules.items() if name}
-            if wrong := [kind for kind, module in classes.items() if not callable(module)]:
-                raise WrongUse(f"--{wrong[0]} must name a class, not {type(classes[wrong[0]]).__name__}")
-            backend: Backend = drop_in(**classes, name="+".join(name for name in modules.values() if name))
-        else:
-            backend = load_backend(self.backend)
-        if self.device not in backend.devices():
-            present = ", ".join(backend.devices())
-            raise WrongUse(f"device {self.device!r} is not present: {backend.name} runs on {present}")
-        threadpool_limits(1)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
-        return backend
+LEFT_OUT = "left out"  # so begins the reason of a unit for which no time was left
 
 
 def load_checks() -> dict[str, Check]:
     """All checks by id, in the order of their families."""
     for family in FAMILIES:
         importlib.import_module(f"rnn_conformance.suite.test_{family}")
-    return CHECKS
+    return {id: check for family in FAMILIES for id, check in CHECKS.items() if check.family == family}
+
+
+def load_tests() -> dict[str, Callable[..., None]]:
+    """The test function of each check by a name of its own, test_FAMILY_NAME, in the order of the families."""
+    found = {}
+    for family in FAMILIES:
+        module = importlib.import_module(f"rnn_conformance.suite.test_{family}")
+        for name, function in vars(module).items():
+            if hasattr(function, "rnn_check"):
+                found[f"test_{family}_{name.removeprefix('test_')}"] = function
+    return found
 
 
 def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
@@ -109,16 +71,34 @@ def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
             yield Unit(check.id, cell, dtype, device, seed)
 
 
+def left_out(unit: Unit, request: Request) -> CheckResult:
+    """The result of a unit for which no time was left."""
+    return CheckResult(
+        id=unit.check,
+        cell=unit.cell,
+        dtype=unit.dtype,
+        device=unit.device,
+        outcome="not_run",
+        examples=0,
+        inconclusive=0,
+        seconds=0.0,
+        backend_seconds=0.0,
+        values=0,
+        largest_rho=0.0,
+        reason=f"{LEFT_OUT}: the time budget of {request.time_budget:g} s was spent",
+    )
+
+
 def report_folder(backend: str, device: str) -> Path:
     """Where the report of a backend lies if no other place is named."""
     return Path("reports", f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', backend)}-{device}")
 
 
 def require_writable(folder: Path) -> None:
-    """Raise WrongUse unless files can be made in `folder`."""
+    """Raise WrongUse unless files can be made in `folder`, or it can be made itself; leave no trace of the question."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise WrongUse(f"{folder} cannot be written: {error.strerror}; choose another folder with --report") from error
@@ -151,6 +131,7 @@ def record_of(
     request: Request, backend: Backend, results: Iterable[CheckResult], started: datetime, complete: bool
 ) -> Record:
     """The record of a run that ends now."""
+    checks = blocked(_with_command(result, request) for result in results)
     return Record(
         suite_version=rnn_conformance.__version__,
         backend=str(backend.name),
@@ -164,8 +145,19 @@ def record_of(
         policy=asdict(backend.policy),
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
-        checks=blocked(results),
+        time_budget=request.time_budget,
+        shortfalls=shortfalls(checks, request.profile),
+        bins=BINS,
+        axes={axis: list(names) for axis, names in AXES.items()},
+        checks=checks,
     )
+
+
+def _with_command(result: CheckResult, request: Request) -> CheckResult:
+    check = load_checks().get(result.id)
+    if check is None or result.finding is None or not result.finding.fields:
+        return result
+    return replace(result, finding=replace(result.finding, command=command_of(check, result.finding, request)))
 
 
 def environment() -> dict[str, str]:

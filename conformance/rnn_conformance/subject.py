@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rnn_conformance.backend import Backend, Layer
+from rnn_conformance.backend import Backend, Layer, ParametersDiffer, WrongUse
 from rnn_conformance.backends import describe
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
 from rnn_conformance.config import LayerConfig, numpy_dtype
+from rnn_conformance.measured import Measured, axes_of
 from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of
 
 Array = np.ndarray[Any, Any]
@@ -48,23 +49,6 @@ class SaysNothing(Exception):
 
 class NotOffered(Exception):
     """The backend does not offer the case's config, for this reason."""
-
-
-@dataclass
-class Measured:
-    """What was measured over the comparisons of one unit of work."""
-
-    values: int = 0
-    largest_rho: float = 0.0
-    sum_of_squares: float = 0.0
-    backend_seconds: float = 0.0
-
-    def add(self, rho: Array) -> None:
-        """Count the deviations of one array."""
-        if rho.size:
-            self.values += rho.size
-            self.largest_rho = max(self.largest_rho, float(rho.max()))
-            self.sum_of_squares += float(np.square(np.minimum(rho, 1e150)).sum())
 
 
 @dataclass
@@ -104,7 +88,7 @@ class Subject:
         except Exception as error:
             raise BackendRaised(f"making {config}", error) from error
         if not isinstance(layer, Layer):
-            raise Broken(f"layer() must give a rnn_conformance.Layer, not {type(layer).__name__}")
+            raise WrongUse(f"{type(self.backend).__qualname__}.layer() must give a Layer, not {type(layer).__name__}")
         return DrivenLayer(self, layer, config)
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
@@ -152,14 +136,16 @@ class Subject:
             Deviation: for the first element, in the order of time, beyond its budget.
         """
         beyond: list[Deviation] = []
+        rhos: dict[str, Array] = {}
         for name, actual in results.items():
             budget = budgets[name]
             if actual.shape != budget.truth.shape:
                 raise Broken(f"{what}{name} has the shape {actual.shape}, but {budget.truth.shape} was due")
             rho, limit = self._rho(actual, budget), LAMBDA
-            self.measured.add(rho)
+            rhos[what + name] = rho
             if rho.size and rho.max() > limit:
                 beyond.append(_deviation(what + name, actual, budget, rho, limit))
+        self.measured.add(rhos)
         if beyond:
             raise beyond[0]
 
@@ -183,8 +169,11 @@ class Subject:
         """
         try:
             call()
-        except (BackendRaised, NotOffered):
+        except NotOffered:
             return
+        except BackendRaised as raised:
+            if not isinstance(raised.error, ParametersDiffer):  # that one is the adapter's word, not a refusal
+                return
         raise Broken(f"{doing} must be refused with an error, but gave a result")
 
     def require_lengths(self) -> None:
@@ -269,10 +258,12 @@ class DrivenLayer:
         frozen: Collection[str] = (),
         accumulate: bool = False,
         hx: Result | None = None,
+        upstream_layout: str = "",
     ) -> tuple[Result, dict[str, Array]]:
         """The results of a call in training, and the gradients by name, the input's time-major and batched.
 
         Args:
+            upstream_layout: that of the gradients by the results, where it is not the case's.
             hx: an earlier result whose state is the initial one, in place of the inputs' own.
 
         Raises:
@@ -287,8 +278,7 @@ class DrivenLayer:
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
-        d_output = self._outward(self.own_form(upstream.output, batched), "contiguous")
-        d_state = self._outward_state(upstream.state, batched, "contiguous")
+        d_output, d_state = self._outward_upstream(upstream, batched, upstream_layout or case.layout)
         try:
             with _quiet(), self.subject._timed():
                 output, state, found = self.layer.gradients(
@@ -303,22 +293,50 @@ class DrivenLayer:
         result = Result(native, native_hx, output, state, arrays)
         return result, self._verified_gradients(found, native_hx is not None, steps, rows, batched, frozen)
 
+    def taped(self, case: Case, inputs: Inputs, upstream: Upstream) -> tuple[Result, Callable[[], dict[str, Array]]]:
+        """The results of a call in training, and a function that gives the gradients, whatever was called meanwhile.
+
+        Raises:
+            NotOffered: where the layer cannot differentiate later.
+            BackendRaised: where it fails.
+            Broken: where a result is not of the form that is due.
+        """
+        batched = case.batch_size is not None
+        native = self._outward(self.own_form(inputs.input, batched), case.layout)
+        native_hx = self._outward_state(inputs.hx, batched, case.layout)
+        gradients_by_results = self._outward_upstream(upstream, batched, case.layout)
+        steps, rows = inputs.input.shape[:2]
+        output, state, differentiate = self._asked(
+            "differentiating later", lambda: self.layer.taped(native, native_hx, inputs.lengths)
+        )
+        result = Result(native, native_hx, output, state, self._verified((output, state), steps, rows, batched))
+
+        def gradients() -> dict[str, Array]:
+            found = self._asked("differentiating a call", lambda: differentiate(*gradients_by_results))
+            return self._verified_gradients(found, native_hx is not None, steps, rows, batched, ())
+
+        return result, gradients
+
+    def _outward_upstream(self, upstream: Upstream, batched: bool, layout: str) -> tuple[Any, Any]:
+        output = self._outward(self.own_form(upstream.output, batched), layout)
+        return output, self._outward_state(upstream.state, batched, layout)
+
     def _verified_gradients(
         self, found: Mapping[str, Any], with_hx: bool, steps: int, rows: int, batched: bool, frozen: Collection[str]
     ) -> dict[str, Array]:
         shapes: dict[str, tuple[int, ...]] = dict(self.config.parameter_shapes())
         states = dict(zip(("h_0", "c_0"), self.config.state_sizes, strict=False)) if with_hx else {}
         due = {"input", *states, *shapes} - set(frozen)
+        states = {name: size for name, size in states.items() if name in due}
         if missing := sorted(due - set(found)):
             raise Broken(f"there is no gradient by {', '.join(missing)}")
         if extra := sorted(set(found) - due):
             raise Broken(f"there is a gradient by {', '.join(extra)}, for which nobody asked")
         first = self.config.batch_first
-        arrays = {
-            "input": self._read(
-                "the gradient by input", found["input"], (steps, rows, self.config.input_size), batched, first
-            )
-        }
+        arrays = {}
+        if "input" in due:
+            shape = (steps, rows, self.config.input_size)
+            arrays["input"] = self._read("the gradient by input", found["input"], shape, batched, first)
         for name, size in states.items():
             arrays[name] = self._read(
                 f"the gradient by {name}", found[name], (self.config.lanes, rows, size), batched, False
@@ -435,7 +453,7 @@ def _kind(value: Any) -> str:
 def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: float) -> Deviation:
     """The first deviating element, in words."""
     index = tuple(int(k) for k in np.argwhere(rho > limit)[0])
-    axes = _axes(name.rpartition(" ")[2], actual.ndim)
+    axes = axes_of(name, actual.ndim)
     element: dict[str, int | str] = {"array": name} | dict(zip(axes, index, strict=True))
     place = ", ".join(f"{axis} {k}" for axis, k in zip(axes, index, strict=True))
     got, due, sigma = (float(a[index]) for a in (actual, budget.truth, budget.sigma))
@@ -447,13 +465,6 @@ def _deviation(name: str, actual: Array, budget: Budget, rho: Array, limit: floa
         f"{count} of {rho.size} elements deviate, the largest ρ is {float(rho.max()):.3g}"
     )
     return Deviation(message, float(rho.max()), element)
-
-
-def _axes(name: str, ndim: int) -> tuple[str, ...]:
-    """What the axes of an array stand for."""
-    if ndim == 3:
-        return ("step" if name in ("output", "input") else "lane", "row", "unit")
-    return ("gate unit", "column")[:ndim]
 
 
 class _Timer:

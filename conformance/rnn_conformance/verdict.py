@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rnn_conformance.record import CheckResult, Record
+from rnn_conformance.record import CheckResult, Finding, Record
 
 
 def printable(text: str) -> str:
@@ -23,7 +23,12 @@ def verdict(record: Record) -> str:
     if not record.complete:
         return f"INCOMPLETE: {name} was not tried to the end"
     if record.ok:
-        return f"CONFORMS: {name} passes {record.counts['passed']} units of work"
+        left = f"; {len(record.left_out)} were left out for lack of time" if record.left_out else ""
+        return f"CONFORMS: {name} passes {record.counts['passed']} units of work{left}"
+    if stale := record.counts.get("unexpected_pass"):
+        return f"STALE: {name} has declared deviations that no longer show, in {_count(stale, 'unit')} of work"
+    if record.shortfalls:
+        return f"TOO LITTLE RAN on {name}: {printable('; '.join(record.shortfalls))}"
     if "passed" not in record.counts:
         return f"SAYS NOTHING: no check ran an example on {name}"
     return f"SAYS NOTHING: some check of {name} ran no example that tells right from wrong"
@@ -44,7 +49,17 @@ def finding_lines(result: CheckResult) -> list[str]:
         f"    {found.sentence}",
         f"    {printable(found.message)}",
         f"    smallest case: {printable(found.case)}",
+        *(f"    looks like: {printable(line)}" for line in looks_like(found)),
+        *([f"    replay: {printable(found.command)}"] if found.command else []),
     ]
+
+
+def looks_like(found: Finding) -> list[str]:
+    """What the diagnosis names, best first, or else where the deviation starts."""
+    if found.diagnosis is None:
+        return []
+    named = [f"{named.sentence} [{named.id}, ρ = {named.rho:.2g}]" for named in found.diagnosis.likely]
+    return named or [found.diagnosis.location] * bool(found.diagnosis.location)
 
 
 def slowest(results: Iterable[CheckResult], count: int = 3) -> list[tuple[str, float]]:
@@ -63,6 +78,21 @@ def distinct(results: list[CheckResult]) -> list[CheckResult]:
     return list(found.values())
 
 
+def _stale_lines(record: Record) -> list[str]:
+    stale = [r for r in record.checks if r.outcome == "unexpected_pass"]
+    return [f"STALE {r.id} · {r.cell} · {r.dtype} · {r.device}: {printable(r.reason)}" for r in stale]
+
+
+def _left_out_lines(record: Record) -> list[str]:
+    """How much of each check there was no time for."""
+    if not record.left_out:
+        return []
+    units = {r.id: sum(other.id == r.id for other in record.left_out) for r in record.left_out}
+    said = ", ".join(f"{id} {count}" for id, count in units.items())
+    budget = f"{record.time_budget:g} s" if record.time_budget is not None else "time"
+    return [f"left out, for {budget} were spent (units of work of each check): {printable(said)}"]
+
+
 def verdict_lines(record: Record, folder: Path) -> list[str]:
     """All of it; the verdict itself comes last."""
     lines: list[str] = []
@@ -70,6 +100,7 @@ def verdict_lines(record: Record, folder: Path) -> list[str]:
         others = sum(r.id == result.id for r in record.findings) - 1
         lines += finding_lines(result) + ([f"    and in {others} other units of work"] if others else []) + [""]
     counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(record.counts.items()))
+    lines += _stale_lines(record) + _left_out_lines(record)
     examples = sum(r.examples for r in record.checks)
     values = sum(r.values for r in record.checks)
     slow = ", ".join(f"{id} {seconds:.1f} s" for id, seconds in slowest(record.checks))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rnn_conformance.arithmetic import arithmetic_of
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backends.numpy import NumPyBackend
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case
@@ -105,23 +105,27 @@ class Measured:
 
 
 def add(found: Measured, case: Case, kernels: list[Kernel], wrong: list[Kernel]) -> None:
-    """Try every kernel on one case."""
+    """Try every kernel on one case, each under the arithmetic that it declares."""
     dtype = case.config.dtype
-    truth = truth_of(case.config, case.inputs(), arithmetic_of(dtype))
-    if truth.says_nothing:
+    usual = truth_of(case.config, case.inputs(), arithmetic_of(dtype))
+    if usual.says_nothing:
         found.silent += 1
         return
-    other = simpler(case, truth)
-    found.width.setdefault(dtype, []).extend(widths(case, truth))
+    others: dict[Arithmetic, dict[str, Budget]] = {}
+    found.width.setdefault(dtype, []).extend(widths(case, usual))
     for many, spreads in ((kernels, found.correct), (wrong, found.imprecise)):
         for kernel in many:
             if not kernel.offers(case):
                 continue
             results, key = kernel.results(case), (kernel.name, dtype)
+            arithmetic = kernel.backend.arithmetic(dtype)
+            truth = truth_of(case.config, case.inputs(), arithmetic)
             if many is wrong and not _differs(results, truth):
                 continue
+            if arithmetic not in others:
+                others[arithmetic] = simpler(case, truth)
             spreads.setdefault(key, Spread()).add(results, truth.budgets)
-            found.simpler.setdefault(key, Spread()).add(results, other)
+            found.simpler.setdefault(key, Spread()).add(results, others[arithmetic])
             if many is wrong:
                 found.passed_by_default[key] = found.passed_by_default.get(key, 0) + _by_default(results, truth, dtype)
 

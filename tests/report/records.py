@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 from rnn_conformance.config import CELLS, DTYPES
-from rnn_conformance.record import CheckResult, Finding, Record, to_json
+from rnn_conformance.diagnosis.result import Diagnosis, Named
+from rnn_conformance.record import Along, CheckResult, Finding, Record, Worst, to_json
 
 IDS = ("shapes.result", "values.cell", "values.stack", "steps.stepwise", "purity.repeat")
 PRECISION = {"float64": 53.0, "float32": 24.0, "bfloat16": 8.0, "float16": 11.0}
@@ -20,6 +21,13 @@ NASTY = (
     .decode("utf-16")
 )
 LONG = "W" * 10_000
+BINS = [10.0 * 2.0**k for k in range(-8, 16)]
+AXES = {"num_layers": ["1", "2", "3 and more"], "directions": ["1", "2"], "values": ["integers", "huge"]}
+WORST = Worst(
+    case="LSTM(input_size=1, hidden_size=2) in float32 on cpu; 3 steps, batch 1, seed 7",
+    array="output",
+    along={"step": Along(size=3, rho=[0.5, 1.2, 2.5]), "unit": Along(size=200, rho=[2.5, 0.1])},
+)
 
 
 def result(
@@ -40,6 +48,9 @@ def result(
         "values": compared,
         "largest_rho": 2.5 if compared else 0.0,
         "effective_bits": PRECISION.get(dtype, 24.0) if compared else None,
+        "spread": [0, 100, 200, 300, 300, 200, 90, 10] if compared else [],
+        "worst": WORST if compared else None,
+        "coverage": [] if outcome == "not_offered" else [[5, 5, 5], [10, 5], [15, 0]],
     }
     return CheckResult(**{**fields, **more})
 
@@ -55,7 +66,9 @@ def finding(id: str = "values.cell-0badcafe", **more: Any) -> Finding:
         "fields": {"config": {"cell": "lstm", "input_size": 1}, "seq_len": 1, "seed": 7},
         "rho": 1.5e18,
         "element": {"array": "output", "step": 0, "row": 0, "unit": 0},
+        "diagnosis": Diagnosis([Named("gates.order-fi", "the input and the forget gate are swapped", 1.25)]),
         "script": "import numpy as np\n\nprint(np.zeros(3))\n",
+        "command": 'rnn-conformance replay \'values.cell {"cell": "lstm"}\'',
     }
     return Finding(**{**fields, **more})
 
@@ -75,6 +88,8 @@ def record(checks: list[CheckResult], **more: Any) -> Record:
         "policy": {"empty_sequence": "refused", "unbatched": True},
         "environment": {"python": "3.11.7", "numpy": "2.4.6"},
         "complete": True,
+        "bins": BINS,
+        "axes": AXES,
     }
     return Record(checks=checks, **{**fields, **more})
 
@@ -102,7 +117,9 @@ def _failing(id: str, cell: str, dtype: str) -> CheckResult:
     if cell == "lstm" and id == "values.cell":
         rho = {"float64": 1e300, "float32": 4.9e6, "bfloat16": 582.0, "float16": 20.0}[dtype]
         found = finding(f"values.cell-{dtype}", rho=rho)
-        return result(id, cell, dtype, "failed", finding=found, largest_rho=rho, effective_bits=-30.0)
+        spread = [0] * (16 if dtype == "float16" else 25)
+        spread[3], spread[9], spread[-1] = 1000, 20, 7
+        return result(id, cell, dtype, "failed", finding=found, largest_rho=rho, effective_bits=-30.0, spread=spread)
     if cell == "lstm" and id in ("values.stack", "steps.stepwise"):
         return result(id, cell, dtype, "blocked", reason="values.cell", finding=finding(f"{id}-{dtype}"))
     if cell == "gru" and id == "steps.stepwise" and dtype == "float16":
@@ -119,12 +136,18 @@ def hostile() -> Record:
         script=NASTY + LONG,
         fields={NASTY: LONG, "nan": "NaN"},
         element={NASTY: LONG},
+        diagnosis=Diagnosis([Named(NASTY, NASTY, 1e300), Named(LONG[:2000], LONG[:2000], 0.0)], 2, NASTY),
+        command=NASTY + LONG,
         rho=1e300,
         **texts,
     )
+    endless = Along(size=9, rho=[1e300, 0.0])
+    along = {"step": Along(size=0, rho=[]), NASTY: endless, "unit": endless}
+    worst = Worst(case=NASTY + LONG, array=NASTY + LONG, along=along)
+    seen: dict[str, Any] = {"finding": found, "worst": worst, "spread": [2**50] * 25}
     checks = [
-        result(NASTY + LONG, NASTY + LONG, NASTY + LONG, "failed", finding=found, device=NASTY),
-        result(NASTY + LONG, NASTY + LONG, "NaN", "failed", finding=found, effective_bits=-1e300),
+        result(NASTY + LONG, NASTY + LONG, NASTY + LONG, "failed", device=NASTY, **seen),
+        result(NASTY + LONG, NASTY + LONG, "NaN", "failed", effective_bits=-1e300, **seen),
         result(f"values.{NASTY}", "lstm", "float32", "crashed", reason=NASTY + LONG),
         result(f"steps.{NASTY}", LONG, "float32", "blocked", reason=NASTY + LONG, finding=found),
         result("values.cell", "lstm", "float32", "not_offered", reason=NASTY + LONG),
@@ -142,6 +165,7 @@ def hostile() -> Record:
         started=NASTY,
         policy={NASTY: LONG, LONG[:5000]: True},
         environment={NASTY: LONG, LONG[:5000]: NASTY},
+        axes={NASTY: [NASTY, LONG, ""], LONG: ["1", "1"], "": [NASTY, NASTY]},
     )
 
 
@@ -151,10 +175,11 @@ def _rest() -> tuple[str, ...]:
 
 def full(checks: int = 64, outcome: str = "passed") -> Record:
     """A record of 16 units for each of so many checks."""
-    script = "import numpy as np\n" + "x = np.array([1.0, 2.0, 3.0])\n" * 40
+    script = "import numpy as np\n" + "x = np.array([1.0, 2.0, 3.0])\n" * 200
 
     def made(id: str, cell: str, dtype: str) -> CheckResult:
-        found = finding(f"{id}-{cell}-{dtype}", message="a deviation " * 25, case="a case " * 30, script=script)
+        more = {"script": script, "command": "a command " * 30}
+        found = finding(f"{id}-{cell}-{dtype}", message="a deviation " * 25, case="a case " * 30, **more)
         return result(id, cell, dtype, outcome, finding=found if outcome in ("failed", "blocked") else None)
 
     ids = tuple(f"family{k % 12}.check_{k}" for k in range(checks))

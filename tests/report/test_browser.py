@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,11 @@ from rnn_conformance.report.compare_views import as_html
 from rnn_conformance.report.matrix import matrix
 from rnn_conformance.report.page import page
 
+from .browser import CHROMIUM, FLAGS
 from .records import failing, hostile, passing
 
-CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser here: apt-get install chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = {"phone": (390, 844), "desktop": (1280, 900)}
 PAGES = {
     "passing": lambda: page(passing()),
@@ -100,12 +89,13 @@ def test_it_fits_and_is_quiet(watch: Any, files: dict[str, Path], name: str, wid
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious(watch: Any, name: str, scheme: str) -> None:
+def test_axe_finds_nothing_serious(watch: Any, name: str, width: str, scheme: str) -> None:
     axe = pytest.importorskip(
         "axe_core_python.sync_playwright", reason="axe-core is not installed: pip install axe-core-python"
     )
-    seen = watch(name, "phone", scheme)
+    seen = watch(name, width, scheme)
     seen.page.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
     found = axe.Axe().run(seen.page)["violations"]
     told = [(v["id"], v["impact"], v["nodes"][0]["html"][:200]) for v in found]
@@ -125,13 +115,49 @@ def test_the_filter_narrows_and_lets_go(watch: Any) -> None:
     assert shown(seen, ".units tbody tr") == 20
     assert shown(seen, "article.finding") == 1
     assert shown(seen, ".checks td .mark") == 20
+    assert shown(seen, ".plots figure") == 3
     seen.page.locator("select[name=outcome]").select_option(label="crashed")
     assert shown(seen, ".units tbody tr") == 1
     assert shown(seen, ".checks tbody tr:not(.family)") == 1
     assert seen.page.locator("#filter output").inner_text() == "1 of 80 units"
+    assert shown(seen, ".plots figure") == 1
+    assert shown(seen, ".spreads") == 1
+    seen.page.locator(".spreads:visible summary").click()
+    assert [card.inner_text() for card in seen.page.locator(".card figcaption:visible").all()] == ["steps.stepwise"]
     seen.page.get_by_role("button", name="Clear").click()
     assert shown(seen, ".units tbody tr") == 80
     assert shown(seen, "article.finding") == 2
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_screen_says_verdict_bits_and_where_to_look(watch: Any, width: str) -> None:
+    seen = watch("failing", width)
+    height = WIDTHS[width][1]
+    for selector in (".verdict strong", ".precision", ".look a", ".counts"):
+        box = seen.page.locator(selector).first.bounding_box()
+        assert box["y"] + box["height"] <= height, selector
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_plots_take_the_colours_of_the_page(watch: Any, scheme: str) -> None:
+    seen = watch("failing", "desktop", scheme)
+    style = "(selector, name) => getComputedStyle(document.querySelector(selector))[name]"
+    painted = {
+        seen.page.evaluate(f"({style})('svg[role=img] {part}', '{name}')")
+        for part, name in ((".bar", "fill"), (".bar.over", "fill"), ("text:not([class])", "fill"), (".grid", "stroke"))
+    }
+    ink = seen.page.evaluate("getComputedStyle(document.body).color")
+    assert ink in painted
+    assert len(painted) == 4
+    assert (ink == "rgb(28, 33, 39)") == (scheme == "light")
+
+
+def test_the_matrix_keeps_names_in_sight_on_a_phone(watch: Any) -> None:
+    seen = watch("matrix", "phone")
+    seen.page.evaluate("document.querySelector('.scroll').scrollLeft = 10000")
+    box = seen.page.locator(".broad tbody th").first.bounding_box()
+    assert box["x"] >= 0
+    assert box["width"] < WIDTHS["phone"][0] / 2
 
 
 def test_a_link_opens_what_it_leads_to(watch: Any) -> None:

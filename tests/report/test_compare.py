@@ -128,6 +128,17 @@ def test_what_else_differs() -> None:
     assert not compare(OLD, new).same_cases
 
 
+def test_what_a_time_budget_leaves_out_is_told_and_not_compared() -> None:
+    cut = changed(OLD, becomes("not_run"), time_budget=60.0)
+    comparison = compare(OLD, cut)
+    assert kinds(comparison) == []
+    assert not comparison.regressed
+    assert [(d.name, d.before, d.after) for d in comparison.differences] == [
+        ("time budget", "None", "60.0"),
+        ("units left out", "0", "1"),
+    ]
+
+
 def test_nothing_changed() -> None:
     comparison = compare(OLD, OLD)
     assert not comparison.changes
@@ -145,6 +156,8 @@ def test_the_renderings_say_the_same() -> None:
         assert "lstm × float64, float32, bfloat16, float16" in told
         assert "my" in told
     assert text.endswith("REGRESSED\n")
+    assert "  2 checks lstm × float64, float32, bfloat16, float16: passed → blocked by values.cell\n" in text
+    assert "  5 checks rnn_relu × float64, float32, bfloat16, float16: passed → not offered\n" in text
     assert "  values.cell lstm × float64, float32, bfloat16, float16: passed → failed\n" in text
     assert "| values.cell | lstm × float64, float32, bfloat16, float16 | passed | failed |" in markdown
     assert "✕ regressed" in html

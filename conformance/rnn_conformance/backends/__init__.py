@@ -28,6 +28,8 @@ BUILT_IN = {
     "keras-tensorflow": "rnn_conformance.backends.keras:KerasTensorFlowBackend",
     "keras-torch": "rnn_conformance.backends.keras:KerasTorchBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "opencv": "rnn_conformance.backends.opencv:OpenCvBackend",
+    "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
     "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
     "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
@@ -41,6 +43,8 @@ EXTRAS = {  # what to install for each file of this folder
     "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime_torch_export": "onnxruntime-torch-export",
+    "opencv": "opencv",
+    "openvino": "openvino",
     "torch": "torch",
     "torch_cell": "torch",
     "torch_compile": "torch",
@@ -71,7 +75,18 @@ def load_backend(name: str) -> Backend:
         raise WrongUse(
             f"no backend is called {name!r}: choose one of {', '.join(sorted(available()))}, or write module:Class"
         )
-    made = load_object(target)
+    return backend_of(load_object(target), name)
+
+
+def backend_of(made: Any, name: str) -> Backend:
+    """The backend that a class or an object is.
+
+    Args:
+        name: by which it goes where it has none.
+
+    Raises:
+        WrongUse: where it is none.
+    """
     try:
         backend = made() if isinstance(made, type) else made
     except Exception as error:
@@ -82,7 +97,7 @@ def load_backend(name: str) -> Backend:
         backend = FunctionBackend(backend)
     if not isinstance(backend, Backend):
         kind = type(backend).__name__
-        raise WrongUse(f"{target} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
+        raise WrongUse(f"{name} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
     backend.name = backend.name or name
     return backend
 

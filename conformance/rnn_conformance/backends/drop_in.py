@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
-from rnn_conformance.backend import Array, Backend, Layer
+from rnn_conformance.backend import Array, Backend, Differentiate, Layer, ParametersDiffer
 from rnn_conformance.config import LayerConfig
 
 SETTERS: dict[str, Callable[[Any], Any]] = {
@@ -47,7 +47,8 @@ class ModuleLayer(Layer):
         if lengths is None:
             return self._call(input, hx)
         first = self.config.batch_first
-        packed = pack_padded_sequence(input, list(lengths), batch_first=first, enforce_sorted=False)
+        descending = list(lengths) == sorted(lengths, reverse=True)  # then as users do who sort by hand
+        packed = pack_padded_sequence(input, list(lengths), batch_first=first, enforce_sorted=descending)
         output, state = self._call(packed, hx)
         if not isinstance(output, PackedSequence):
             raise TypeError(f"packed input must give packed output, not {type(output).__name__}")
@@ -67,13 +68,23 @@ class ModuleLayer(Layer):
         accumulate: bool = False,
     ) -> tuple[Any, Any, Mapping[str, Any]]:
         """The module's forward, and autograd's backward through it."""
+        output, state, differentiate = self._taped(input, hx, lengths, frozen, accumulate)
+        return output, state, differentiate(output_gradient, state_gradient)
+
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+        """The module's forward, and autograd's backward for later."""
+        return self._taped(input, hx, lengths, (), accumulate=False)
+
+    def _taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None, frozen: Collection[str], accumulate: bool
+    ) -> tuple[Any, Any, Differentiate]:
         self.module.train()
         own = self.parameters()
         for name, parameter in own.items():
             parameter.requires_grad_(name not in frozen)
             parameter.grad = parameter.grad if accumulate else None
         with torch.enable_grad():
-            return differentiate(self.run, own, input, hx, output_gradient, state_gradient, lengths)
+            return taped(self.run, own, input, hx, lengths, frozen)
 
     def parameters(self) -> Mapping[str, Any]:
         """The module's named parameters."""
@@ -90,28 +101,31 @@ class ModuleLayer(Layer):
         self.module.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
 
 
-def differentiate(
+def taped(
     run: Callable[..., Any],
     parameters: Mapping[str, Any],
     input: Any,
     hx: Any,
-    output_gradient: Any,
-    state_gradient: Any,
     lengths: Sequence[int] | None,
-) -> tuple[Any, Any, Mapping[str, Any]]:
-    """Run `run(input, hx, lengths)` and take the gradients of what it gives by all that it was given."""
-    leaf = input.detach().requires_grad_()
-    leaves = (
-        None if hx is None else tuple(p.detach().requires_grad_() for p in (hx if isinstance(hx, tuple) else (hx,)))
+    frozen: Collection[str] = (),
+) -> tuple[Any, Any, Differentiate]:
+    """Run `run(input, hx, lengths)`: its results, and what takes the gradients by all that it was given."""
+    parts = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+    given = {"input": input} | dict(zip(("h_0", "c_0"), parts, strict=False))
+    leaves = {name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in given.items()}
+    states_in = tuple(leaves[name] for name in ("h_0", "c_0") if name in leaves)
+    output, state = run(
+        leaves["input"], None if hx is None else states_in if isinstance(hx, tuple) else states_in[0], lengths
     )
-    state_in = leaves if leaves is None or isinstance(hx, tuple) else leaves[0]
-    output, state = run(leaf, state_in, lengths)
-    states = state if isinstance(state, tuple) else (state,)
-    d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
-    torch.autograd.backward([output, *states], [output_gradient, *d_states])
-    found = {"input": leaf.grad} | {name: parameter.grad for name, parameter in parameters.items()}
-    found |= {name: part.grad for name, part in zip(("h_0", "c_0"), leaves or (), strict=False)}
-    return output, state, {name: gradient for name, gradient in found.items() if gradient is not None}
+    results = [output, *(state if isinstance(state, tuple) else (state,))]
+
+    def differentiate(output_gradient: Any, state_gradient: Any) -> Mapping[str, Any]:
+        d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
+        torch.autograd.backward(results, [output_gradient, *d_states])
+        found = {name: tensor.grad for name, tensor in (leaves | dict(parameters)).items()}
+        return {name: gradient for name, gradient in found.items() if gradient is not None}
+
+    return output, state, differentiate
 
 
 @lru_cache
@@ -175,11 +189,12 @@ class DropInBackend(Backend):
         """
         own = dict(module.named_parameters())
         if set(own) != set(parameters):
-            raise ValueError(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
+            raise ParametersDiffer(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
         with torch.no_grad():
             for name, values in parameters.items():
                 if tuple(own[name].shape) != values.shape:
-                    raise ValueError(f"{name} has the shape {tuple(own[name].shape)}, but {values.shape} was due")
+                    wrong = f"{name} has the shape {tuple(own[name].shape)}"
+                    raise ParametersDiffer(f"{wrong}, but {values.shape} was due")
                 own[name].copy_(self.from_numpy(values, config.device))
         return module
 

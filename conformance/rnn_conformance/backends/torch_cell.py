@@ -11,7 +11,7 @@ from rnn_reference.parameters import lanes
 from torch import Tensor
 
 from rnn_conformance.backend import Array, Layer, Policy
-from rnn_conformance.backends.drop_in import differentiate
+from rnn_conformance.backends.drop_in import taped
 from rnn_conformance.backends.torch import TorchBackend
 from rnn_conformance.config import LayerConfig
 
@@ -69,7 +69,8 @@ class CellStack(Layer):
             parameter.requires_grad_(name not in frozen)
             parameter.grad = parameter.grad if accumulate else None
         with torch.enable_grad():
-            return differentiate(self.run, own, input, hx, output_gradient, state_gradient, lengths)
+            output, state, differentiate = taped(self.run, own, input, hx, lengths, frozen)
+        return output, state, differentiate(output_gradient, state_gradient)
 
     def _state(self, x: Tensor, hx: Any, unbatched: bool) -> tuple[Tensor, ...]:
         if hx is None:

@@ -31,7 +31,7 @@ KINDS: dict[Kind, str] = {
 FIELDS: dict[What, tuple[str, ...]] = {
     "backend": ("backend", "backend_version", "device"),
     "suite": ("suite_version", "lambda_"),
-    "profile": ("profile", "seed", "complete"),
+    "profile": ("profile", "seed", "complete", "time_budget"),
 }
 
 
@@ -94,8 +94,9 @@ class Comparison:
 
 
 def compare(old: Record, new: Record) -> Comparison:
-    """What changed from `old` to `new`."""
-    before, after = ({unit_of(r): r for r in record.checks} for record in (old, new))
+    """What changed from `old` to `new`; units for which either had no time are not compared."""
+    no_time = {unit_of(result) for record in (old, new) for result in record.left_out}
+    before, after = ({u: r for r in record.checks if (u := unit_of(r)) not in no_time} for record in (old, new))
     changes = [*_outcomes(before, after), *_slower(before, after), *_less_exact(before, after)]
     order = list(KINDS)
     return Comparison(old, new, sorted(changes, key=lambda c: order.index(c.kind)), list(_differences(old, new)))
@@ -109,7 +110,9 @@ def _outcomes(before: dict[Unit, CheckResult], after: dict[Unit, CheckResult]) -
 
 
 def _words(result: CheckResult | None) -> str:
-    return MARKS[result.outcome].words if result else "absent"
+    if result is None:
+        return "absent"
+    return MARKS[result.outcome].words + (f" by {result.reason}" if result.outcome == "blocked" else "")
 
 
 def _tried(result: CheckResult | None) -> bool:
@@ -162,6 +165,8 @@ def _differences(old: Record, new: Record) -> Iterator[Difference]:
             was, now = str(getattr(old, name)), str(getattr(new, name))
             if was != now:
                 yield Difference(what, name.strip("_").replace("_", " "), was, now)
+    if len(old.left_out) != len(new.left_out):
+        yield Difference("profile", "units left out", str(len(old.left_out)), str(len(new.left_out)))
     for what, left, right in _mappings(old, new):
         for name in left | right:
             was, now = (str(side.get(name, "absent")) for side in (left, right))

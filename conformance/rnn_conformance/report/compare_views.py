@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnn_conformance.record import CheckResult
 from rnn_conformance.report.compare import KINDS, Change, Comparison, Kind
 from rnn_conformance.report.markdown import plain, table
 from rnn_conformance.report.outcomes import MARKS
@@ -25,14 +24,19 @@ class Line:
 
 
 def lines(changes: Sequence[Change]) -> list[Line]:
-    """Changes of one kind, told together where they are the same, the worst first."""
-    told: dict[tuple[str, str, str], list[CheckResult]] = {}
+    """Changes of one kind, told together where they are the same, the worst first; what is blocked or gone in short."""
+    told: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
-        told.setdefault((change.result.id, change.before, change.after), []).append(change.result)
+        told.setdefault((change.result.id, change.before, change.after), []).append(change)
     order = list(MARKS)
+    checks: dict[tuple[str, str, str, str], list[str]] = {}
+    for (check, was, now), some in sorted(told.items(), key=lambda item: order.index(item[1][0].result.outcome)):
+        where = "all units" if some[0].kind == "slower" else places(change.result for change in some)
+        in_short = some[0].kind == "vanished" or some[0].result.outcome == "blocked"
+        checks.setdefault(("" if in_short else check, where, was, now), []).append(check)
     return [
-        Line(check, "all units" if changes[0].kind == "slower" else places(some), was, now)
-        for (check, was, now), some in sorted(told.items(), key=lambda item: order.index(item[1][0].outcome))
+        Line(ids[0] if len(ids) == 1 else f"{len(ids)} checks", where, was, now)
+        for (_, where, was, now), ids in checks.items()
     ]
 
 

@@ -35,6 +35,12 @@ class Group:
         """All of them."""
         return [self.first, *self.others]
 
+    @property
+    def guess(self) -> str:
+        """The mistake that its first finding looks like most."""
+        diagnosis = self.first.finding.diagnosis if self.first.finding else None
+        return diagnosis.likely[0].sentence if diagnosis and diagnosis.likely else ""
+
 
 @dataclass(frozen=True)
 class Blocked:

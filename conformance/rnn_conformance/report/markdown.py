@@ -13,6 +13,7 @@ from rnn_conformance.report.outcomes import tally, tally_words
 from rnn_conformance.report.standing import standing
 from rnn_conformance.report.text import clipped, one_line, plural, precision, seconds
 from rnn_conformance.report.units import places
+from rnn_conformance.verdict import looks_like
 
 MOST_FINDINGS = 20
 LONGEST = 1_000
@@ -76,6 +77,9 @@ def _finding(group: Group) -> str:
     if finding is None:
         return "\n".join([*lines, f"- {plain(first.result.reason) or 'no last words'}"])
     lines += [plain(finding.sentence), f"- {plain(finding.message)}", f"- smallest case: {code(finding.case)}"]
+    lines += [f"- looks like: {plain(line)}" for line in looks_like(finding)]
+    if finding.command:
+        lines.append(f"- replay: {code(finding.command)}")
     if group.blocks:
         lines.append(f"- blocks {plural(group.blocks, 'more unit')}")
     return "\n".join([*lines, f"- id: {code(finding.id, 200)}"])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from msgspec.json import encode
+
 from rnn_conformance.record import CheckResult, Record
+from rnn_conformance.report.coverage import coverage
+from rnn_conformance.report.distances import distances
 from rnn_conformance.report.findings import blocked, groups, links
 from rnn_conformance.report.grid import Codes, columns, grid, spans
-from rnn_conformance.report.measures import Effort, bits, efforts, plots
+from rnn_conformance.report.measures import Effort, bits, efforts
 from rnn_conformance.report.outcomes import tally
 from rnn_conformance.report.render import render
 from rnn_conformance.report.standing import standing
 from rnn_conformance.report.units import Bundle, bundles
 
-MOST_WHOLE = 300  # findings beside the first of each check; beyond it they are told in brief, for the page's size
+MOST_TEXT = 800_000  # characters of findings; beyond it they are told in brief, for the page's size
 
 
 def page(record: Record) -> str:
@@ -31,14 +35,17 @@ def page(record: Record) -> str:
         families=grid(record, links(found, held), codes),
         codes=codes,
         groups=found,
-        brief=sum(len(group.others) for group in found) > MOST_WHOLE,
+        first=sorted(found, key=lambda group: -group.blocks)[:3],
+        brief=sum(len(encode(shown.finding)) for group in found for shown in group.shown) > MOST_TEXT,
         blocked=[(by, list(some)) for by, some in groupby(held, key=lambda one: one.by)],
-        silent=reasons(record, "inconclusive") + reasons(record, "not_run"),
+        silent=reasons(record, "inconclusive"),
+        idle=reasons(record, "not_run"),
         stale=reasons(record, "unexpected_pass"),
         expected=reasons(record, "expected_failure"),
         not_offered=reasons(record, "not_offered"),
         bits=bits(record, codes.names["cell"]),
-        plots=plots(record),
+        distances=distances(record, codes),
+        coverage=coverage(record),
         efforts=efforts(record),
         total=Effort.of("all", record.checks),
         several_devices=len({result.device for result in record.checks}) > 1,

@@ -35,6 +35,10 @@ def standing(record: Record) -> Standing:
     if record.counts.get("unexpected_pass"):
         stale = plural(record.counts["unexpected_pass"], "unit")
         return Standing("inconclusive", "?", "warn", f"Declared deviations no longer show in {stale}: remove them.")
+    if record.shortfalls:
+        return Standing("inconclusive", "?", "warn", f"Too little ran: {'; '.join(record.shortfalls)}.")
+    if record.shortfalls:
+        return Standing("inconclusive", "?", "warn", f"Too little ran: {'; '.join(record.shortfalls)}.")
     if "passed" not in record.counts:
         return Standing("inconclusive", "?", "warn", "No check ran an example.")
     silent = plural(len([r for r in record.checks if r.outcome in ("inconclusive", "not_run")]), "unit")
@@ -56,4 +60,8 @@ def _passes(record: Record) -> str:
         sentence += f"; not offered: {declined:,}"
     if expected := counts.get("expected_failure"):
         sentence += f"; failed as declared: {expected:,}"
+    if record.left_out:
+        sentence += f"; left out for lack of time: {len(record.left_out):,}"
+    if record.left_out:
+        sentence += f"; left out for lack of time: {len(record.left_out):,}"
     return sentence + "."

@@ -1,4 +1,11 @@
-"""Edges: empty batches and sequences, one step, many steps, sizes around tiles."""
+"""Edges: empty batches and sequences, one step, many steps, sizes around tiles.
+
+Catches tails and tiles that are lost or read twice (up to 257 units, rows up to 65), limits on steps, cells that are
+clipped, errors that grow with the number of steps, empty input that is answered with something else than the policy
+says.
+
+Cannot see mistakes at sizes beyond those: a kernel with tiles of 512 needs its own sizes.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +36,8 @@ def initial_state(case: Case, result: Result) -> None:
     needs=("values.stack",),
     values=MODEST,
     num_layers=1,
-    hidden_size=TILES,
-    input_size=TILES[:9] + SMALL,
+    hidden_size=(*TILES, 255, 256, 257),
+    input_size=(*TILES[:9], *SMALL, 256, 257),
     seq_len=(1, 2, 3),
     batch_size=SMALL + TILES[:9],
 )
@@ -48,7 +55,7 @@ def test_one_step(subject: Subject, case: Case) -> None:
 @check(
     EQUATIONS,
     needs=("values.stack",),
-    values=("uniform", "constant", "onehot"),
+    values=("uniform", "constant", "onehot", "growing"),
     share=0.3,
     num_layers=(1, 2),
     hidden_size=SMALL,

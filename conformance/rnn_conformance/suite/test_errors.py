@@ -1,4 +1,10 @@
-"""Errors: wrong calls and wrong constructor arguments are refused, and do no harm."""
+"""Errors: wrong calls and wrong constructor arguments are refused, and do no harm.
+
+Catches wrong axes, features, rows, lanes, dtypes, lengths and constructor arguments that are computed with all the
+same, declared lacks that are not, and refusals that leave a layer broken.
+
+Cannot see whether a message is helpful: it must be an exception, of whatever words.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from rnn_conformance.case import Case
 from rnn_conformance.check import check
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Inputs
-from rnn_conformance.subject import BackendRaised, Broken, DrivenLayer, NotOffered, Subject
+from rnn_conformance.subject import BackendRaised, Broken, DrivenLayer, NotOffered, SaysNothing, Subject
 
 REFUSED = "torch.nn.RNNBase.check_input, check_hidden_size and __init__ raise RuntimeError, ValueError or TypeError"
 Call = tuple[Any, Any, Any]  # input, state parts (or what stands in their place), lengths
@@ -46,6 +52,7 @@ def wrong_states(case: Case, inputs: Inputs) -> Iterator[tuple[str, Call]]:
             "with a lane too many": np.concatenate([part, part[:1]]),
             "with a feature too many": np.concatenate([part, part[..., :1]], axis=-1),
             "of another dtype": part.astype(other),
+            **({"with one row for all": part[:, :1]} if part.shape[1] > 1 else {}),
             "of one axis": part[0, 0],
             "of two axes for batched input": part[:, 0],
         }
@@ -137,9 +144,12 @@ def test_packed_input(subject: Subject, case: Case) -> None:
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, **PLAIN)
 def test_packed_state(subject: Subject, case: Case) -> None:
-    """A wrong state is refused for input with lengths like for input without."""
+    """A wrong state is refused for input with lengths like for input without, when rows are not in order of length."""
     subject.require_lengths()
-    refuse_all(subject, case, wrong_states)
+    lengths = tuple(sorted(case.lengths or ()))
+    if lengths[0] == lengths[-1]:
+        raise SaysNothing("lengths that are equal are in order")
+    refuse_all(subject, replace(case, lengths=lengths), wrong_states)
 
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, **PLAIN)
@@ -178,7 +188,7 @@ def test_constructor(subject: Subject, case: Case) -> None:
         config = impossible(case.config, changed)
 
         def make_and_call(config: LayerConfig = config) -> None:
-            subject.layer(config, {}).wrongly(inputs.input, (), None)
+            subject.layer(config, inputs.parameters).wrongly(inputs.input, (), None)
 
         subject.refuses(what, make_and_call)
 

@@ -1,4 +1,11 @@
-"""Gradients: of input, states and every parameter, by backpropagation through time."""
+"""Gradients: of input, states and every parameter, by backpropagation through time.
+
+Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
+accumulated, given to frozen parameters, read from padding; what a backward needs and a later call overwrites;
+upstream gradients without memory of their own.
+
+Cannot see second derivatives, nor anything of backends without gradients.
+"""
 
 from __future__ import annotations
 
@@ -112,14 +119,41 @@ def test_accumulate(subject: Subject, case: Case) -> None:
 
 @check("torch.Tensor.requires_grad", needs=("gradients.parameters",), values=CALM, share=0.6)
 def test_frozen(subject: Subject, case: Case) -> None:
-    """A frozen parameter gets no gradient, and changes no other."""
+    """A parameter, input or state for which nobody wants a gradient gets none, and changes no other."""
     inputs = case.inputs()
     upstream = upstream_of(case, inputs)
-    names = sorted(inputs.parameters)
-    frozen = [name for name in names if case.rng(f"freeze {name}").integers(2)] or names[:1]
+    names = sorted([*inputs.parameters, "input", *(("h_0", "c_0")[: len(inputs.hx)] if inputs.hx else ())])
+    wanted = names[int(case.rng("wanted").integers(len(names)))]  # one at least is
+    frozen = [name for name in names if name != wanted and case.rng(f"freeze {name}").integers(2)]
     truth = subject.gradient_truth(case.config, inputs, upstream)
     _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream, frozen=frozen)
-    subject.agree(found, truth.budgets, f"with {', '.join(frozen)} frozen, the gradient by ")
+    subject.agree(found, truth.budgets, f"with {', '.join(frozen) or 'nothing'} frozen, the gradient by ")
+
+
+@check("torch.Tensor.sum: its gradient is expanded from one number", needs=("gradients.parameters",), values=CALM)
+def test_sum(subject: Subject, case: Case) -> None:
+    """Gradients that are one number for all elements, without memory of their own, count like any others."""
+    inputs = case.inputs()
+    whole = upstream_of(case, inputs)
+    ones = Upstream(np.ones_like(whole.output), tuple(np.ones_like(part) for part in whole.state))
+    truth = subject.gradient_truth(case.config, inputs, ones)
+    layer = subject.layer(case.config, inputs.parameters)
+    _, found = layer.gradients(case, inputs, ones, upstream_layout="expanded")
+    subject.agree(found, truth.budgets, "the gradient of the sum of all results by ")
+
+
+@check("torch.autograd: a graph keeps what its backward needs", needs=("gradients.parameters",), values=CALM, share=0.6)
+def test_meanwhile(subject: Subject, case: Case) -> None:
+    """A call can be differentiated after other calls of the same layer: what it needs for that is its own."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    layer = subject.layer(case.config, inputs.parameters)
+    _, differentiate = layer.taped(case, inputs, upstream)
+    other = replace(inputs, input=-inputs.input[::-1])
+    layer.taped(case, other, upstream)
+    layer.of_case(case, other)
+    subject.agree(differentiate(), truth.budgets, "with other calls before its backward, the gradient by ")
 
 
 @check(

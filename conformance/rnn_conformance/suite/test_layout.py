@@ -1,4 +1,10 @@
-"""Layout: how the same numbers lie in memory."""
+"""Layout: how the same numbers lie in memory.
+
+Catches kernels that take every array for contiguous, aligned and its own: offsets, gaps, axes in another order,
+frames, rows that share memory.
+
+Cannot see anything where a backend's own type has no strides.
+"""
 
 from __future__ import annotations
 

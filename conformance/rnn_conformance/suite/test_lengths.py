@@ -1,4 +1,10 @@
-"""Lengths: sequences of their own lengths in one batch."""
+"""Lengths: sequences of their own lengths in one batch.
+
+Catches padding that is read, reverse directions that start in the padding, final states from the padded end, rows
+that are sorted and not sorted back.
+
+Cannot see anything of backends that take no lengths; lengths of zero are with the edges.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights."""
+"""Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights.
+
+Catches inputs, states and parameters that are written to; results that are buffers and change later; workspaces and
+caches that outlive a shape, a weight or a state; threads that share memory; copies and saved layers that are not
+whole; settings of the process that a call changes.
+
+Cannot see what takes more than some ten calls, or chance, to show.
+"""
 
 from __future__ import annotations
 

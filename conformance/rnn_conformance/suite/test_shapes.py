@@ -1,4 +1,10 @@
-"""Shapes: names, shapes, dtypes and devices of results and parameters."""
+"""Shapes: names, shapes, dtypes and devices of results and parameters.
+
+Catches results that lack an axis or have one too many, states in another form, parameters under other names or of
+other shapes, float32 where float64 was due, results on another device, None.
+
+Cannot see what the numbers are: all other families do.
+"""
 
 from __future__ import annotations
 

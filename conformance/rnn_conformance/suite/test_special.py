@@ -1,4 +1,10 @@
-"""Special: saturation, NaN and infinity, subnormal numbers, signed zeros."""
+"""Special: saturation, NaN and infinity, subnormal numbers, signed zeros.
+
+Catches NaN that is swallowed or reaches other rows, the past or the other direction; overflow within activations;
+infinities that become NaN; subnormals that are flushed without a word.
+
+Cannot see which NaN it is, nor exceptions flags of the processor.
+"""
 
 from __future__ import annotations
 

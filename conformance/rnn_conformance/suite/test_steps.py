@@ -1,4 +1,10 @@
-"""Steps: one at a time, in chunks, or all at once, and never from the future."""
+"""Steps: one at a time, in chunks, or all at once, and never from the future.
+
+Catches states that are not handed on whole, first steps that are treated apart, kernels that look ahead, and, by the
+residual of single steps, errors that long sequences would hide.
+
+Cannot see a mistake that is the same in every step: the values do. Two directions cannot be stepped.
+"""
 
 from __future__ import annotations
 

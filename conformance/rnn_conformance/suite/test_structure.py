@@ -1,4 +1,11 @@
-"""Structure: what layers, directions, layouts, rows and units are made of."""
+"""Structure: what layers, directions, layouts, rows and units are made of.
+
+Catches layers that share or skip weights, directions in the wrong order or not flipped back, batch_first taken for a
+reshape or applied to states, rows that touch each other, units at certain places that are treated apart.
+
+Cannot see what is wrong alike in the whole and in its parts: the oracle's own values, which are compared too, are for
+that.
+"""
 
 from __future__ import annotations
 

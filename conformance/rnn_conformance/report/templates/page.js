@@ -13,7 +13,7 @@
       e.classList.toggle("out", !e.dataset.any.split(" ").some((codes) => matches(codes, wanted)));
     for (const row of all(".checks tbody tr:not(.family)")) row.classList.toggle("out", !shown(row, "td[data-u]"));
     for (const body of all(".checks tbody")) body.classList.toggle("out", !shown(body, "tr:not(.family)"));
-    for (const e of all(".finding, #blocked .bundle"))
+    for (const e of all(".finding, #blocked .bundle, .spreads"))
       e.classList.toggle("out", !all("[data-u], [data-any]", e).some((one) => !one.classList.contains("out")));
     const units = all(".units tr[data-u]");
     const left = units.filter((row) => !row.classList.contains("out")).length;

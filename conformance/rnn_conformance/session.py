@@ -1,0 +1,148 @@
+"""The run as one pytest process sees it: the backend loaded, units of work run, and the record at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rnn_conformance.backend import Backend, WrongUse
+from rnn_conformance.check import Check, crashed_result, run_unit
+from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.expectations import Expectation
+from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
+from rnn_conformance.report.page import page
+from rnn_conformance.request import Request
+from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units
+from rnn_conformance.strategies import Unit
+from rnn_conformance.verdict import verdict_lines
+
+WRONG_USE = "wrong use"  # in place of a result: what the user is to change
+
+
+@dataclass
+class Session:
+    """A run as this process sees it."""
+
+    request: Request
+    backend: Backend
+    expectations: tuple[Expectation, ...]
+    report: Path
+    record: Record | None = None
+
+    @classmethod
+    def of(cls, request: Request, report: str | None) -> Session:
+        """Load what is asked for.
+
+        Raises:
+            WrongUse: where it cannot be.
+        """
+        backend = request.load()
+        known = request.known(backend)
+        folder = Path(report) if report else report_folder(backend.name, request.device)
+        require_writable(folder)
+        return cls(request, backend, known, folder)
+
+    def run(self, check: Check, unit: Unit, deadline: float | None) -> CheckResult | str:
+        """One unit of work, unless the time is over; or what the user is to change."""
+        if deadline is not None and time.time() > deadline:
+            return left_out(unit, self.request)
+        asked = self.request
+        try:
+            return run_unit(check, unit, self.backend, asked.profile, asked.rtol, asked.atol, self.expectations)
+        except WrongUse as error:
+            return str(error)
+
+    def sent(self, result: CheckResult | str) -> dict[str, Any]:
+        """A result as it crosses to another process."""
+        found: dict[str, Any] = {WRONG_USE: result} if isinstance(result, str) else msgspec.to_builtins(result)
+        return found
+
+    def tell(self, result: CheckResult | str) -> None:
+        """Tell pytest what a unit came to."""
+        if isinstance(result, str):
+            pytest.fail(result, pytrace=False)
+        if result.finding is not None and result.outcome == "expected_failure":
+            raise pytest.xfail.Exception(result.reason)
+        if result.finding is not None:
+            pytest.fail(f"{result.finding.sentence}\n{result.finding.message}\n{result.finding.case}", pytrace=False)
+        if result.outcome in ("not_offered", "not_run") and result.reason:
+            raise pytest.skip.Exception(result.reason)
+        if result.outcome != "passed":
+            said = result.reason or "no example said anything"
+            pytest.fail(f"{result.id} is {result.outcome}: {said}", pytrace=False)
+
+    def crashed(self, nodeid: str, last_words: str) -> dict[str, Any]:
+        """The result of the unit in which a process died."""
+        unit = unit_of(nodeid, self.request.device, self.request.seed)
+        return self.sent(f"no unit is called {nodeid}" if unit is None else crashed_result(unit, last_words))
+
+    def wrong_use(self, results: Iterable[dict[str, Any]]) -> str:
+        """What the user is to change, where that came out on the way."""
+        return next((result[WRONG_USE] for result in results if WRONG_USE in result), "")
+
+    def write(self, results: Iterable[dict[str, Any]], started: float, complete: bool) -> None:
+        """Write the record and the page of a run that started at this time."""
+        began = datetime.fromtimestamp(started, UTC)
+        found = [msgspec.convert(result, CheckResult) for result in results]
+        self.record = record_of(self.request, self.backend, found, began, complete)
+        write_atomically(self.report / "record.json", to_json(self.record))
+        write_atomically(self.report / "index.html", page(self.record).encode())
+
+    def last_lines(self) -> list[str]:
+        """The verdict, and what leads to it."""
+        return [] if self.record is None else verdict_lines(self.record, self.report)
+
+
+@cache
+def _units(device: str, seed: int) -> dict[str, Unit]:
+    """Each unit by the last part of its test's node id, in rnn_conformance.suite and in a user's own tree."""
+    found = {}
+    for check in load_checks().values():
+        name = check.id.partition(".")[2]
+        for unit in units(check, device, seed):
+            row = f"[{unit.cell}-{unit.dtype}-{unit.device}]"
+            found[f"test_{check.family}.py::test_{name}{row}"] = unit
+            found[f"test_{check.family}_{name}{row}"] = unit
+    return found
+
+
+def unit_of(nodeid: str, device: str, seed: int) -> Unit | None:
+    """The unit of work that a test is, if it is one."""
+    path, _, name = nodeid.rpartition("::")
+    known = _units(device, seed)
+    file = path.replace("\\", "/").rpartition("/")[2]
+    return known.get(f"{file}::{name}") or known.get(name)
+
+
+def spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Units of work in the order in which any beginning of it says most.
+
+    In each round every check has one unit, of another cell and dtype than in the round before; within a round the
+    families take turns.
+    """
+    families: dict[str, int] = {}
+    turn: dict[str, int] = {}
+    for check in load_checks().values():
+        turn[check.id] = families.setdefault(check.family, 0)
+        families[check.family] += 1
+    family = {name: place for place, name in enumerate(families)}
+    cells = {name: place for place, name in enumerate(CELLS)}
+    dtypes = {name: place for place, name in enumerate(DTYPES)}
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        unit: Unit = item.callspec.params["rnn_unit"]  # type: ignore[attr-defined]
+        column, row = cells.get(unit.cell, 0), dtypes.get(unit.dtype, 0)
+        shift = (row - column) % len(DTYPES)
+        own_family = family[unit.check.partition(".")[0]]
+        start = (turn[unit.check] + own_family) % len(CELLS)
+        return shift * len(CELLS) + (column - start) % len(CELLS), turn[unit.check], own_family
+
+    return sorted(items, key=place)

@@ -1,0 +1,1 @@
+"""Diagnosis, measured over the zoo: `python -m tests.diagnosis`."""

@@ -1,0 +1,1 @@
+"""Tests of the gate: the command line, replays, expectations, minimum counts, pytest, examples, docs."""
