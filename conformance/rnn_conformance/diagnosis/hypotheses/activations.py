@@ -176,11 +176,11 @@ def _inexact(name: str) -> Callable[[Kernel, float], Kernel | None]:
     def build(kernel: Kernel, amount: float) -> Kernel | None:
         def near_tanh(x: Array) -> Array:
             y: Array = np.tanh(x)
-            return np.add(y, amount * y * (1 - y * y))
+            return np.asarray(np.add(y, amount * y * (1 - y * y)))
 
         def near_sigmoid(x: Array) -> Array:
             y: Array = sigmoid(x)
-            return np.add(y, amount * y * (1 - y))
+            return np.asarray(np.add(y, amount * y * (1 - y)))
 
         changed = tanh_as(near_tanh) if name == "tanh" else sigmoid_as(near_sigmoid)
         return operating(changed, WITH_TANH if name == "tanh" else GATED)(kernel)

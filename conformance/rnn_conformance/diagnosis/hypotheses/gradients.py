@@ -124,7 +124,7 @@ def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
     def change(kernel: Backward, name: str, gradient: Array) -> Array:
         if name in ("h_0", "c_0"):
             kept = np.array([float(keep(lane)) for lane in kernel.lanes])
-            return np.multiply(gradient, kept.reshape(-1, *[1] * (gradient.ndim - 1)))
+            return np.asarray(np.multiply(gradient, kept.reshape(-1, *[1] * (gradient.ndim - 1))))
         return gradient if keep(name.partition("_l")[2] and f"l{name.rpartition('_l')[2]}") else gradient * 0
 
     return change
