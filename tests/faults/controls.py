@@ -136,14 +136,14 @@ class ActivationsWithinTwoUnits(Kernel):
 
 @control()
 class ActivationsByExp(Kernel):
-    """Sigmoid is 1 / (1 + exp(-x)), and tanh is -expm1(-2|x|) / (2 + expm1(-2|x|)) with the sign of x."""
+    """Sigmoid is 1 / (1 + exp(-x)), and tanh is expm1(2x) / (2 + expm1(2x))."""
 
     def sigmoid(self, x: Tensor) -> Tensor:
         return (1 / (1 + (-wide(x)).exp())).to(x.dtype)
 
     def tanh(self, x: Tensor) -> Tensor:
-        e = torch.expm1(-2 * wide(x).abs())
-        return torch.copysign(-e / (2 + e), wide(x)).to(x.dtype)
+        e = torch.expm1(2 * wide(x).clamp(max=20))  # beyond which tanh is 1 in every dtype
+        return (e / (2 + e)).to(x.dtype)
 
 
 @control()

@@ -264,6 +264,22 @@ class OutputWrongUnderAutograd(Around):
         return (on_data(lambda y: y + 0.125, output) if torch.is_grad_enabled() else output), state
 
 
+@fault(
+    "gradients.input",
+    "an activation of exactly zero",
+    cells="rnn",
+    probe="gradients",
+    bias=False,
+    steps=1,
+    zero_step=True,
+)
+class TanhFlatAtZero(Kernel):
+    """tanh is computed of |x| and given x's sign, so that its derivative at zero is zero."""
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return torch.copysign(super().tanh(x.abs()), x)
+
+
 # Autograd's rules
 
 

@@ -25,7 +25,7 @@ PROFILES = ("smoke", "ci")
 LEAST_KILLED = {"ci": 1.0, "smoke": 0.85}
 MOST_SECONDS = 2.0  # the median, of ci, to the first finding
 DECIDING = ["arithmetic", "backend", "budget", "case", "check", "config"]
-DECIDING += ["covering", "expectations", "oracle", "strategies", "subject", "world"]
+DECIDING += ["covering", "expectations", "measured", "oracle", "strategies", "subject", "world"]
 LEAST_VALUES = 100_000  # of controls, compared in each dtype
 
 
