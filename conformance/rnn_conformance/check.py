@@ -221,7 +221,8 @@ class _Run:
             self.failure = (case, error)
             raise
         self.count(case)
-        self.spared = self.spared or self.expectation(case)
+        if (expectation := self.expectation(case)) and expectation.always:
+            self.spared = self.spared or expectation
         return True
 
     def body(self, case: Case) -> None:

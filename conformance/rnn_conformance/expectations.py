@@ -40,6 +40,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reason: str
     where: str = "True"
     issue: str = ""
+    always: bool = True  # whether it is an error where it does not show
 
     def covers(self, check: str, case: Case) -> bool:
         """Whether a failure of this check in this case is expected."""

@@ -59,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker of every check, and on the controller gather results."""
     config.addinivalue_line("markers", "rnn_conformance: a check of rnn_conformance.suite")
+    config.pluginmanager.register(Order(), "rnn-conformance-order")
     budget = config.getoption("--rnn-time-budget")
     worker = getattr(config, "workerinput", None)
     if budget is not None:
@@ -117,6 +118,23 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a check, so that -m can choose it."""
     if is_check(item):
         item.add_marker("rnn_conformance")
+
+
+class Order:
+    """The order of units of work, before others change it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Dtype by dtype."""
+        if not any(map(is_check, items)):
+            return
+        from rnn_conformance.run import rank
+
+        def place(item: Any) -> int:
+            return rank(item.callspec.params["rnn_unit"])
+
+        ours = iter(sorted(filter(is_check, items), key=place))
+        items[:] = [next(ours) if is_check(item) else item for item in items]
 
 
 @pytest.hookimpl(trylast=True)

@@ -138,22 +138,6 @@ class PackedFeaturesUnchecked(Kernel):
         return super().enter(on_data(lambda x: x[:, : self.input_size], input) if packed else input, hx)
 
 
-@fault(
-    "errors.packed_state",
-    "packed input, a state with rows too many",
-    cells="rnn",
-    probe="wrong",
-    wrong="rows",
-    hx=True,
-    lengths=(6, 2, 4),
-)
-class PackedStateUnchecked(Kernel):
-    """For packed input, rows of the state beyond the batch are ignored."""
-
-    def check_state(self, x: Tensor, state: State) -> None:
-        super().check_state(x, tuple(part[:, : x.shape[1]] for part in state))
-
-
 @fault("errors.recovery", "a right call after a wrong one", cells="gru", probe="recovery")
 class WrongCallPoisonsNext(Around):
     """After a call that was refused, the next one forgets its state."""

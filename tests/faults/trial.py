@@ -6,18 +6,16 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 
 import torch
 from msgspec import Struct
 from rnn_conformance.backends.drop_in import DropInBackend
-from rnn_conformance.check import CHECKS, Check, run_unit
-from rnn_conformance.expectations import Expectation, read_expectations
+from rnn_conformance.check import Check, run_unit
 from rnn_conformance.record import CheckResult
-from rnn_conformance.run import load_checks, units
+from rnn_conformance.request import Request
+from rnn_conformance.run import in_order, load_checks
 from rnn_conformance.strategies import Unit
 
-from .base import Kernel
 from .zoo import CONTROLS, Fault
 
 Tell = Callable[[tuple[str, str, str, str]], None]  # told the module, check, cell and dtype that are tried next
@@ -78,14 +76,6 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return any(found.how != "suite_failed" for found in self.found)
 
 
-def known_of(module: Fault) -> tuple[Expectation, ...]:
-    """What torch.nn itself is known to do otherwise, for a module that computes by it."""
-    if any(issubclass(cls, Kernel) for cls in module.cells.values()):
-        return ()
-    with resources.as_file(resources.files("rnn_conformance.backends").joinpath("torch.toml")) as path:
-        return read_expectations(path, CHECKS)
-
-
 def run(job: Job, tell: Tell) -> list[Trial]:
     """Do a job."""
     torch.set_num_threads(1)
@@ -101,24 +91,22 @@ def run_fault(job: Job, fault: Fault, tell: Tell) -> Trial:
     checks = sorted(load_checks().values(), key=lambda check: check.id != first)
     tried = Tried(fault)
     start = time.process_time()
-    for check in checks:
-        for unit in units(check, "cpu", job.seed):
-            if unit.cell.partition("_")[0] in fault.cells and not tried.found:
-                tried.run(check, unit, job.profile, tell)
+    for check, unit in in_order(checks, "cpu", job.seed):
+        if unit.cell.partition("_")[0] in fault.cells and not tried.found:
+            tried.run(check, unit, job.profile, tell)
     return tried.trial(job, time.process_time() - start)
 
 
 def run_controls(job: Job, tell: Tell) -> list[Trial]:
     """Run the whole suite against all controls in one cell, side by side, so that they share what the oracle says."""
-    checks, kind = load_checks(), job.cell.partition("_")[0]
+    kind = job.cell.partition("_")[0]
     every = [Tried(control) for control in CONTROLS.values() if kind in control.cells]
     seconds = dict.fromkeys(CONTROLS, 0.0)
-    for check in checks.values():
-        for unit in units(check, "cpu", job.seed):
-            for tried in every if unit.cell == job.cell else ():
-                start = time.process_time()
-                tried.run(check, unit, job.profile, tell)
-                seconds[tried.module.name] += time.process_time() - start
+    for check, unit in in_order(load_checks().values(), "cpu", job.seed):
+        for tried in every if unit.cell == job.cell else ():
+            start = time.process_time()
+            tried.run(check, unit, job.profile, tell)
+            seconds[tried.module.name] += time.process_time() - start
     return [tried.trial(job, seconds[tried.module.name]) for tried in every]
 
 
@@ -128,7 +116,7 @@ class Tried:
     def __init__(self, module: Fault) -> None:
         self.module = module
         self.backend = DropInBackend(**module.cells, name=module.name)
-        self.known = known_of(module)
+        self.known = Request().known(self.backend)
         self.results: list[CheckResult] = []
         self.found: list[Found] = []
 

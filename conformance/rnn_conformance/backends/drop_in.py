@@ -6,6 +6,7 @@ import inspect
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -140,6 +141,10 @@ class DropInBackend(Backend):
         self.modules = {"lstm": lstm, "gru": gru, "rnn": rnn}
         given = [module for module in self.modules.values() if module is not None]
         self.name = name or "+".join(f"{module.__module__}:{module.__qualname__}" for module in given)
+
+    def expectations(self) -> Path | None:
+        """What torch.nn itself does otherwise, and what takes its place may do too."""
+        return Path(__file__).with_name("drop_in.toml")
 
     @property
     def version(self) -> str:

@@ -139,11 +139,11 @@ LARGE: dict[str, Any] = {
     "unbatched": False,
     "dropout": RATES,
     "covering": False,
-    "share": 0.3,
+    "share": 0.5,
 }
 
 
-@check(DROPOUT, needs=("dropout.mask",), **LARGE)
+@check(DROPOUT, needs=("dropout.mask",), **{**LARGE, "share": 1.0})
 def test_rate(subject: Subject, case: Case) -> None:
     """Elements are dropped at the stated rate, by an exact binomial test, over all and in each step, row and unit."""
     inputs = revealing(case.config, case.inputs())
@@ -156,7 +156,7 @@ def test_rate(subject: Subject, case: Case) -> None:
             require_rate(f"dropped in {name} {k}", int(some.sum()), some.size, rate)
 
 
-@check(DROPOUT, needs=("dropout.mask",), **LARGE)
+@check(DROPOUT, needs=("dropout.mask",), bidirectional=True, **LARGE)
 def test_independence(subject: Subject, case: Case) -> None:
     """Each element is dropped on its own: not with its neighbour in time, batch or units, nor as in the other
     direction or in the call before.
@@ -166,8 +166,7 @@ def test_independence(subject: Subject, case: Case) -> None:
     first, second = see(layer, case, inputs)[0], see(layer, case, inputs)[0]
     rate, size = case.config.dropout, case.config.hidden_size
     same = {"the next call": first == second}
-    if case.config.bidirectional:
-        same["the other direction"] = first[..., :size] == first[..., size:]
+    same["the other direction"] = first[..., :size] == first[..., size:]
     for axis, name in enumerate(("step", "row", "unit")):
         along = np.moveaxis(first, axis, 0)
         even = len(along) // 2 * 2

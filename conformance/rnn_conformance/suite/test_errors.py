@@ -24,6 +24,7 @@ from rnn_conformance.subject import BackendRaised, Broken, DrivenLayer, NotOffer
 REFUSED = "torch.nn.RNNBase.check_input, check_hidden_size and __init__ raise RuntimeError, ValueError or TypeError"
 Call = tuple[Any, Any, Any]  # input, state parts (or what stands in their place), lengths
 WrongCalls = Callable[[Case, Inputs], Iterator[tuple[str, Call]]]
+ROW_TOO_MANY = "with a row too many"
 PLAIN: dict[str, Any] = {"unbatched": False, "batch_first": False, "share": 0.4}
 
 
@@ -48,7 +49,7 @@ def wrong_states(case: Case, inputs: Inputs) -> Iterator[tuple[str, Call]]:
     for k, name in enumerate(("h_0", "c_0")[: len(hx)]):
         part = hx[k]
         wrong = {
-            "with a row too many": np.concatenate([part, part[:, :1]], axis=1),
+            ROW_TOO_MANY: np.concatenate([part, part[:, :1]], axis=1),
             "with a lane too many": np.concatenate([part, part[:1]]),
             "with a feature too many": np.concatenate([part, part[..., :1]], axis=-1),
             "of another dtype": part.astype(other),
@@ -99,6 +100,23 @@ def impossible(config: LayerConfig, changed: dict[str, Any]) -> LayerConfig:
     return made
 
 
+def rows_too_many(case: Case, inputs: Inputs) -> Iterator[tuple[str, Call]]:
+    """Of the wrong states, those that have a row more than the batch."""
+    return (wrong for wrong in wrong_states(case, inputs) if ROW_TOO_MANY in wrong[0])
+
+
+def with_order(case: Case) -> Case:
+    """The case with lengths that are not in order.
+
+    Raises:
+        SaysNothing: where they are equal.
+    """
+    lengths = tuple(sorted(case.lengths or ()))
+    if lengths[0] == lengths[-1]:
+        raise SaysNothing("lengths that are equal are in order")
+    return replace(case, lengths=lengths)
+
+
 def refuse_all(subject: Subject, case: Case, wrong: WrongCalls) -> None:
     """Hold the backend to an error for each of these calls."""
     inputs = case.inputs()
@@ -136,27 +154,34 @@ def test_state(subject: Subject, case: Case) -> None:
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, **PLAIN)
 def test_packed_input(subject: Subject, case: Case) -> None:
-    """Input with lengths is refused like input without, when its features or dtype are wrong; equal lengths or not."""
+    """Input with lengths that differ is refused like input without, when its features or dtype are wrong."""
     subject.require_lengths()
-    refuse_all(subject, case, wrong_inputs)
+    refuse_all(subject, with_order(case), wrong_inputs)
+
+
+@check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, **PLAIN)
+def test_packed_equal(subject: Subject, case: Case) -> None:
+    """Input with lengths that are all equal is refused like input without, when its features or dtype are wrong."""
+    subject.require_lengths()
     refuse_all(subject, replace(case, lengths=(case.seq_len,) * (case.batch_size or 1)), wrong_inputs)
 
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, **PLAIN)
-def test_packed_state(subject: Subject, case: Case) -> None:
-    """A wrong state is refused for input with lengths like for input without, when rows are not in order of length."""
+def test_packed_rows(subject: Subject, case: Case) -> None:
+    """A state with a row too many is refused for input with lengths too, when rows are not in order of length."""
     subject.require_lengths()
-    lengths = tuple(sorted(case.lengths or ()))
-    if lengths[0] == lengths[-1]:
-        raise SaysNothing("lengths that are equal are in order")
-    refuse_all(subject, replace(case, lengths=lengths), wrong_states)
+    refuse_all(subject, with_order(case), rows_too_many)
 
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, deadly=True, **PLAIN)
-def test_sorted_state(subject: Subject, case: Case) -> None:
-    """A wrong state is refused when rows come in order of length too, and does not end the process."""
+def test_packed_state(subject: Subject, case: Case) -> None:
+    """A wrong state is refused for input with lengths like for input without, in order of length or not, and does not
+    end the process.
+    """
     subject.require_lengths()
-    refuse_all(subject, replace(case, lengths=tuple(sorted(case.lengths or (), reverse=True))), wrong_states)
+    ordered = replace(case, lengths=tuple(sorted(case.lengths or (), reverse=True)))
+    refuse_all(subject, ordered, wrong_states)
+    refuse_all(subject, with_order(case), lambda *call: (w for w in wrong_states(*call) if ROW_TOO_MANY not in w[0]))
 
 
 @check(REFUSED, needs=("lengths.alone",), hx=True, **PLAIN)
