@@ -9,16 +9,29 @@ if TYPE_CHECKING:
     from rnn_conformance.api import check_backend
     from rnn_conformance.arithmetic import Arithmetic, arithmetic_of, tf32
     from rnn_conformance.backend import Backend, Layer, Policy
+    from rnn_conformance.backends.function import function
     from rnn_conformance.case import Case
     from rnn_conformance.config import LayerConfig
 
 __version__ = "0.1.0"
-__all__ = ["Arithmetic", "Backend", "Case", "Layer", "LayerConfig", "Policy", "arithmetic_of", "check_backend", "tf32"]
+__all__ = [
+    "Arithmetic",
+    "Backend",
+    "Case",
+    "Layer",
+    "LayerConfig",
+    "Policy",
+    "arithmetic_of",
+    "check_backend",
+    "function",
+    "tf32",
+]
 
 _MODULES = {
     "api": ("check_backend",),
     "arithmetic": ("Arithmetic", "arithmetic_of", "tf32"),
     "backend": ("Backend", "Layer", "Policy"),
+    "backends.function": ("function",),
     "case": ("Case",),
     "config": ("LayerConfig",),
 }

@@ -28,6 +28,9 @@ class Arithmetic:
     stored_smallest: float  # the same for stored results alone
     activation_ulps: float = 2.0  # by how many units in the last place sigmoid and tanh may be off
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
+    input_steps: int = 0  # of what weights are multiplied with, where it is quantized: over the range of each step
+    weight_steps: int = 0  # of weights, where they are quantized: over twice the largest of each matrix
+    activation_error: float = 0.0  # the absolute error of sigmoid and tanh, where it does not shrink with their values
 
 
 def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
-from rnn_conformance.config import LayerConfig
+from rnn_conformance.config import BEYOND, LayerConfig
 
 Array = np.ndarray[Any, Any]
 
@@ -103,6 +103,7 @@ class Backend(ABC):
 
     name: str = ""
     policy: Policy = Policy()
+    max_examples: int | None = None  # so many cases in each unit, of few shapes, where each shape is compiled anew
 
     @abstractmethod
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
@@ -124,6 +125,22 @@ class Backend(ABC):
     def supports(self, config: LayerConfig) -> str | None:
         """None where a layer of this config is offered, and the reason where it is not."""
         return None
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """What it offers beyond torch.nn: fields of the config for this cell, each with the values to try.
+
+        A field that is not named stays at its default, which is torch.nn's way. Where torch.nn's way is not offered,
+        it is left out of the values.
+        """
+        return {}
+
+    def lacks(self, config: LayerConfig) -> str | None:
+        """Why a config is not offered whose fields beyond torch.nn `extras` does not name; None where it names them."""
+        offered = self.extras(config.cell)
+        given = {name: getattr(config, name) for name in BEYOND}
+        usual = {field.name: field.default for field in fields(config)}
+        wrong = [f"{n}={v!r}" for n, v in given.items() if v not in offered.get(n, (usual[n],))]
+        return f"{', '.join(wrong)} is not offered" if wrong else None
 
     def arithmetic(self, dtype: str) -> Arithmetic:
         """The arithmetic to which layers of this dtype are held."""

@@ -22,8 +22,8 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
-EXACT = frozenset({np.negative, np.maximum, np.greater, np.equal})
-ACTIVATIONS = frozenset({np.exp, np.tanh})
+ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
+EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
@@ -59,14 +59,25 @@ class Noise:
         self.arithmetic = arithmetic
         self.runs = runs
         self.overflowed = False
+        self.ranges: dict[Any, tuple[float, float]] = {}  # of what each matrix of weights is multiplied with
         self._at = seed
         self._place = 0  # the number of operations since the last product of one step
 
-    def of_operation(self, result: Array, roundoffs: float = 1.0) -> Array:
-        """`result` as it may come out of an operation that errs by so many roundoffs of storage."""
+    def of_operation(self, result: Array) -> Array:
+        """`result` as it may come out of one rounding to storage."""
+        return self._rounded(result, self.arithmetic.unit_roundoff, self.arithmetic.smallest)
+
+    def of_activation(self, result: Array) -> Array:
+        """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
         a = self.arithmetic
-        noisy = self._multiplied(result, _factors(roundoffs * a.unit_roundoff))
-        noisy += _window(_addends(a.smallest), 0, noisy.shape[-3:])
+        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff, a.smallest)
+        if a.activation_error:
+            noisy += self._multiplied(np.full(noisy.shape, a.activation_error), POOL)
+        return noisy
+
+    def _rounded(self, result: Array, relative: float, absolute: float) -> Array:
+        noisy = self._multiplied(result, _factors(relative))
+        noisy += _window(_addends(absolute), 0, noisy.shape[-3:])
         return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
@@ -74,13 +85,32 @@ class Noise:
         a, n = self.arithmetic, left.shape[-1]
         if result.ndim == 3:
             self._place = 0
-        norm = _norms(left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :])
+        one_run, other = left[..., :1, :, :], right if right.ndim == 2 else right[..., :1, :, :]
+        norm = _norms(one_run, other)
         if norm.size and sqrt(n) * norm.max() > a.largest:
             self.overflowed = True
         norm *= hypot(0.5 * sqrt(n) * a.accumulator_roundoff, sqrt(2) * a.product_roundoff)
+        if a.input_steps:
+            norm = np.hypot(norm, self._quantized(one_run, other))
         noisy = self._multiplied(norm, POOL)
         noisy += result
         return noisy if a.accumulator_roundoff == a.unit_roundoff else self.of_operation(noisy)
+
+    def _quantized(self, left: Array, right: Array) -> Array:
+        """How far each element of a matrix product strays whose factors are rounded to evenly spaced numbers.
+
+        Rounding to a spacing s errs within ±s/2. Spacings are those of a whole matrix of weights, and of all that it is
+        ever multiplied with, at least of an activation's range.
+        """
+        weights = (right.shape, *right.flat[:2], right.flat[-1])
+        low, high = self.ranges.get(weights, (-1.0, 1.0))
+        self.ranges[weights] = low, high = np.min(left, initial=low), np.max(left, initial=high)
+        of_inputs = (high - low) / self.arithmetic.input_steps * np.sqrt(np.square(right).sum(-2, keepdims=True))
+        spacing = 2 * np.max(np.abs(right), initial=0.0) / self.arithmetic.weight_steps
+        error: Array = np.hypot(of_inputs, spacing * np.sqrt(np.square(left).sum(-1, keepdims=True))) / 2
+        if error.size and error.max() > 0.5:  # a gate may come out anywhere: as little can be said as of an overflow
+            self.overflowed = True
+        return error
 
     def of_sum(self, result: Array, addends: Array, axis: Any, keepdims: bool) -> Array:
         """`result` of a sum along `axis` as it may come out in any order."""
@@ -122,7 +152,7 @@ class Noisy(np.ndarray[Any, Any]):
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
         elif ufunc in ACTIVATIONS:
-            result = noise.of_operation(result, noise.arithmetic.activation_ulps)
+            result = noise.of_activation(result)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -172,7 +202,8 @@ def budgets(
         noise = source
 
     with np.errstate(all="ignore"):
-        spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
+        for _ in range(2 if arithmetic.input_steps else 1):  # the first to see ranges
+            spread = compute({name: array.astype(np.float64).view(Run) for name, array in arrays.items()})
     found = {}
     for name, truth in truths.items():
         found[name] = Budget(truth.squeeze(-3), _sigma(truth, np.asarray(spread[name]), arithmetic))
@@ -190,7 +221,7 @@ def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
     with np.errstate(all="ignore"):
         strayed = np.abs(runs - truth).astype(np.float64)
         spread = _root_mean_square(strayed, -3).squeeze(-3)
-        neighbours = _root_mean_square(spread, -1) / 2
+        neighbours = _root_mean_square(spread, -1)
         rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
         sigma: Array = np.maximum(np.maximum(spread, neighbours), rounding)
     return sigma

@@ -17,10 +17,12 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
@@ -29,7 +31,9 @@ from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, 
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
+REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
+DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
 
 
@@ -44,6 +48,13 @@ class Log(Protocol):
 
     def refuse(self, reason: str) -> None:
         """The backend does not offer the case."""
+
+    def note(self, case: Case) -> None:
+        """Take down what is to be tried."""
+
+    @property
+    def tired(self) -> bool:
+        """Whether no new failure is looked for."""
 
 
 Machine = Callable[[Unit, Subject, Log], type[RuleBasedStateMachine]]
@@ -65,6 +76,8 @@ class Check:
     covering: bool = True  # whether it begins with the covering set
     machine: Machine | None = None  # a state machine in place of cases that are drawn
     offered: bool = True  # whether it is about configs that the backend offers
+    dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
+    deadly: bool = False  # whether it has ended processes of released libraries, so that it runs in isolation alone
 
     @property
     def family(self) -> str:
@@ -90,6 +103,8 @@ def check(
     covering: bool = True,
     machine: Machine | None = None,
     offered: bool = True,
+    dtypes: tuple[str, ...] = (),
+    deadly: bool = False,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -101,8 +116,9 @@ def check(
         family = body.__module__.rpartition("test_")[2]
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
+        id = f"{family}.{name}"
         made_check = Check(
-            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered
+            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes, deadly
         )
         CHECKS[made_check.id] = made_check
 
@@ -127,29 +143,47 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
     expected: tuple[Case, Broken, Expectation] | None = None
     spared: Expectation | None = None  # an expectation whose region was entered without harm
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
+    deaths: dict[str, int] = field(default_factory=dict)
+    note: Callable[[Case], None] = lambda case: None
 
     def shrink(self, case: Case) -> bool:
         """`attempt`, but for the cost of shrinking: beyond a number of attempts no new failure is looked for."""
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
+        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+            return True
         self.shrinks += bool(self.failures)
-        if self.shrinks > SHRINKS:
+        if self.shrinks > SHRINKS or self.tired:
             return True
         try:
             return self.attempt(case)
         except Broken as error:
             self.failures[case] = error
+            self.grow_tired(error)
             raise
+
+    def grow_tired(self, error: Broken) -> None:
+        """Count a failure that may have ended the backend's process."""
+        self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
+
+    @property
+    def tired(self) -> bool:
+        """Whether its process died so often that no new failure is looked for."""
+        return any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items())
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
+        if death := death_of(self.subject.backend):
+            error = type(death)(str(error))
+        self.grow_tired(error)
         if expectation := self.expectation(case):
             self.expected = self.expected or (case, error, expectation)
         else:
@@ -169,12 +203,10 @@ class _Run:
         Raises:
             Broken: where the backend is at fault.
         """
-        if self.check.offered and (reason := self.subject.backend.supports(case.config)):
-            self.refuse(reason)
-            return False
         self.subject.measured.case = case
+        self.note(case)
         try:
-            self.check.body(self.subject, case)
+            self.body(case)
         except SaysNothing:
             self.inconclusive += 1
             return False
@@ -191,6 +223,19 @@ class _Run:
         self.count(case)
         self.spared = self.spared or self.expectation(case)
         return True
+
+    def body(self, case: Case) -> None:
+        """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
+        try:
+            if self.check.deadly and not isinstance(self.subject.backend, IsolatedBackend):
+                raise NotOffered("such calls have ended processes: they are made in isolation alone")
+            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+                self.unsupported += 1
+                raise NotOffered(reason)
+            self.check.body(self.subject, case)
+        finally:
+            if death := death_of(self.subject.backend):
+                raise death
 
     def count(self, case: Case) -> None:
         """Count a case that said something."""
@@ -210,26 +255,60 @@ def run_unit(
     rtol: float | None = None,
     atol: float | None = None,
     expectations: tuple[Expectation, ...] = (),
+    note: Callable[[Case], None] = lambda case: None,
 ) -> CheckResult:
-    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
+    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure.
+
+    Args:
+        note: takes down each case before it is tried.
+    """
     start = time.perf_counter()
     before = world.snapshot(backend)
-    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
+    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations, note=note)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    covering = covering_cases(unit, check.drawn, COVERING[profile]) if check.covering else []
+    extras = backend.extras(unit.cell)
+    covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
+    few = backend.max_examples
+    if few is not None:
+        printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
         try:
             run.attempt(case)
-        except Broken:
+        except Broken as error:
             explicit_failure = explicit_failure or run.failure
+            if error.outcome == "timed_out":
+                break
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
-    if not tried or sum(run.not_offered.values()) < tried:
-        _generate(run, unit, max(1, round(EXAMPLES[profile] * check.share)))
+    examples = max(1, round(EXAMPLES[profile] * check.share))
+    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
+        examples = 0 if tried else min(examples, few + 1)
+    refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
+    if examples and (not tried or not refused):
+        _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offers_some(backend: Backend, unit: Unit) -> bool:
+    """Whether it supports the plainest config of this unit, so that others are worth drawing."""
+    extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
+    return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
+
+
+def _offered(backend: Backend, case: Case) -> bool:
+    """Whether a backend says that it takes this case."""
+    policy = backend.policy
+    taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
+    return taken and not backend.supports(case.config)
+
+
+def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:
+    """So many of the cases, others in other units, so that all of them have their turn."""
+    first = unit.entropy % max(len(cases), 1)
+    return (cases + cases)[first : first + min(count, len(cases))]
 
 
 def _generate(run: _Run, unit: Unit, examples: int) -> None:
@@ -249,7 +328,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 
     @seed(unit.entropy)
     @chosen
-    @given(cases(unit, **run.check.drawn))
+    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()
@@ -269,17 +348,17 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds: float) -> CheckResult:
     measured = run.subject.measured
     if failure is not None:
-        outcome: Outcome = "failed"
+        outcome: Outcome = failure[1].outcome
     elif run.expected is not None:
         outcome = "expected_failure"
     elif run.spared is not None:
         outcome = "unexpected_pass"
     elif run.examples:
         outcome = "passed"
-    elif run.inconclusive:
-        outcome = "inconclusive"
+    elif run.not_offered:
+        outcome = "not_offered"
     else:
-        outcome = "not_offered" if run.not_offered else "not_run"
+        outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure" and run.expected is not None:
         failure, reason = run.expected[:2], run.expected[2].reason
@@ -327,6 +406,8 @@ def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
         return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
     except Exception as failed:
         return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+    finally:
+        death_of(run.subject.backend)
 
 
 def finding_of(
@@ -348,8 +429,19 @@ def finding_of(
     )
 
 
-def crashed_result(unit: Unit, last_words: str) -> CheckResult:
-    """The result of a unit in which the process died."""
+def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
+    """The result of a unit in which the suite's own process died, while it was trying this case."""
+    said = " ".join(last_words[:2000].split())
+    finding = None
+    if case is not None:
+        finding = Finding(
+            id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
+            sentence=check.sentence,
+            source=check.source,
+            message=f"the suite's own process died: {said}",
+            case=str(case),
+            fields=case.to_dict(),
+        )
     return CheckResult(
         id=unit.check,
         cell=unit.cell,
@@ -362,5 +454,6 @@ def crashed_result(unit: Unit, last_words: str) -> CheckResult:
         backend_seconds=0.0,
         values=0,
         largest_rho=0.0,
-        reason=last_words[:2000],
+        reason=said,
+        finding=finding,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +11,7 @@ from rnn_reference import parameter_shapes
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+BEYOND = ("reset_after", "recurrent_bias", "peepholes", "clip", "input_forget", "forget_bias")  # torch.nn
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -21,6 +22,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 @dataclass(frozen=True)
 class LayerConfig:
     """One recurrent stack. Fields are torch.nn's, but that `cell` names the kind and the nonlinearity together.
+
+    The last six say what torch.nn does not have; they are drawn for backends whose `extras` name them.
 
     Raises:
         ValueError: for a config that cannot exist, in one sentence that names the field to change.
@@ -37,6 +40,12 @@ class LayerConfig:
     proj_size: int = 0
     dtype: str = "float32"
     device: str = "cpu"
+    reset_after: bool = True  # of a GRU: whether the reset gate acts after the recurrent product, as in torch.nn
+    recurrent_bias: str = "all"  # the gates that have a bias_hh: all, none, or of a GRU the candidate alone
+    peepholes: bool = False  # of an LSTM: whether gates see the cell state
+    clip: float = 0.0  # what enters gates is kept within ±clip; 0 for no bounds
+    input_forget: bool = False  # of an LSTM: whether the forget gate is 1 - the input gate
+    forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -45,6 +54,13 @@ class LayerConfig:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout must be a probability from 0 to 1, not {self.dropout}")
+        if self.clip < 0:
+            raise ValueError(f"clip must be at least 0, not {self.clip}")
+        for name in ("input_forget", "forget_bias") if self.kind != "lstm" else ():
+            if getattr(self, name):
+                raise ValueError(f"{name} is defined for the LSTM only, not for the {self.kind.upper()}")
+        if self.kind != "gru" and not self.reset_after:
+            raise ValueError(f"reset_after is defined for the GRU only, not for the {self.kind.upper()}")
         self.parameter_shapes()
 
     @property
@@ -87,7 +103,14 @@ class LayerConfig:
             self.bias,
             self.bidirectional,
             self.proj_size,
+            self.recurrent_bias,
+            self.peepholes,
         )
+
+    def beyond_torch(self) -> dict[str, Any]:
+        """The fields that torch.nn does not have, without those that stand at torch.nn's own ways."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name in BEYOND if (value := getattr(self, name)) != usual[name]}
 
     def torch_arguments(self) -> dict[str, Any]:
         """The keyword arguments of torch.nn's constructor, without those that stand at their defaults."""
@@ -104,7 +127,8 @@ class LayerConfig:
         return given | ({"nonlinearity": "relu"} if self.cell == "rnn_relu" else {})
 
     def __str__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.torch_arguments().items())
+        given = self.torch_arguments() | self.beyond_torch()
+        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{self.kind.upper()}({arguments}) in {self.dtype} on {self.device}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -27,25 +28,34 @@ AXES: dict[str, tuple[Any, ...]] = {
 
 
 @cache
-def pairs() -> tuple[dict[str, Any], ...]:
-    """Rows in which each value of an axis meets each value of every other, some 30 of them."""
-    return tuple(dict(zip(AXES, row, strict=True)) for row in AllPairs(list(AXES.values())))
+def pairs(extras: tuple[tuple[str, tuple[Any, ...]], ...] = ()) -> tuple[dict[str, Any], ...]:
+    """Rows in which each value of an axis meets each value of every other, some 30 of them.
+
+    Args:
+        extras: axes besides AXES, of two values or more.
+    """
+    axes = AXES | dict(extras)
+    return tuple(dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values())))
 
 
-def covering_cases(unit: Unit, drawn: dict[str, Any], share: Share) -> list[Case]:
+def covering_cases(
+    unit: Unit, drawn: dict[str, Any], share: Share, extras: Mapping[str, tuple[Any, ...]]
+) -> list[Case]:
     """The covering set within the bounds of a check, or this unit's part of it.
 
     Args:
         drawn: the arguments that the check gives to `strategies.cases`.
         share: 'whole'; 'dtypes', where the dtypes of a cell divide it among themselves; or 'cells', where cells do so
             too, but for the LSTM, which alone has projections.
+        extras: what the backend offers beyond torch.nn: fields of the config, each with its values.
     """
     first, parts = DTYPES.index(unit.dtype), len(DTYPES)
     if share == "cells" and unit.cell != "lstm":
         first, parts = first + len(DTYPES) * (CELLS.index(unit.cell) - 1), len(DTYPES) * (len(CELLS) - 1)
     if share == "whole":
         first, parts = 0, 1
-    rows = enumerate(pairs())
+    rows = enumerate(pairs(tuple((name, values) for name, values in extras.items() if len(values) > 1)))
+    drawn = dict(extras) | drawn
     shared = replace(unit, check="").entropy  # by all checks, so that what the oracle says of a case serves them all
     return [_case(unit, row, drawn, shared * 100 + k) for k, row in rows if k % parts == first]
 
@@ -56,6 +66,7 @@ def _case(unit: Unit, row: dict[str, Any], drawn: dict[str, Any], seed: int) -> 
     fields["batch_first"] = row["shape"].endswith("batch_first")
     fields |= {"hidden_size": 4, "seq_len": 5, "batch_size": 3, "input_size": 2}
     fields |= {name: _one(value, seed) for name, value in drawn.items()}
+    fields |= {name: value for name, value in row.items() if name not in AXES}
     if row["layout"] not in drawn.get("layouts", LAYOUTS):
         fields["layout"] = drawn["layouts"][0]
     if "values" in drawn and row["values"] not in drawn["values"]:

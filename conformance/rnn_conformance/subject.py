@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 
 class Broken(AssertionError):
     """A backend broke a check; the message says how."""
+
+    outcome: ClassVar[Literal["failed", "crashed", "timed_out"]] = "failed"
 
 
 class Deviation(Broken):
@@ -93,10 +95,6 @@ class Subject:
 
     def run(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """One call of a new layer."""
-        if inputs.lengths is not None:
-            self.require_lengths()
-        if case.batch_size is None:
-            self.require_unbatched()
         layer = self.layer(case.config, inputs.parameters)
         return layer.of_case(case, inputs, training)
 
@@ -122,9 +120,13 @@ class Subject:
         """The oracle's gradients.
 
         Raises:
+            NotOffered: where the oracle has none.
             SaysNothing: where gradients of zeros would pass.
         """
-        truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        try:
+            truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
+        except NotImplementedError as error:
+            raise NotOffered(str(error)) from error
         if truth.says_nothing:
             raise SaysNothing(truth.says_nothing)
         return truth
@@ -243,6 +245,10 @@ class DrivenLayer:
 
     def of_case(self, case: Case, inputs: Inputs, training: bool = False) -> Result:
         """The call that a case describes."""
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
 
@@ -267,6 +273,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a gradient is missing or not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
@@ -293,6 +303,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a result is not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = self._outward_state(inputs.hx, batched, case.layout)
@@ -348,6 +362,15 @@ class DrivenLayer:
         return replace(
             result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
         )
+
+    def often(self, result: Result, times: int) -> None:
+        """The same call many times, its results dropped unseen."""
+        try:
+            with _quiet(), self.subject._timed():
+                for _ in range(times):
+                    self.layer.forward(result.native_input, result.native_hx)
+        except Exception as error:
+            raise BackendRaised("the same call many times", error) from error
 
     def parameters(self) -> Mapping[str, Any]:
         """The layer's parameters in the backend's own type.

@@ -28,13 +28,14 @@ class Recurrent(NamedTuple):
 
     w_hh: Array
     b_hh: Array | float  # 0 where there is no bias
-    w_hr: Array | None  # the projection
+    w_hr: Array | None = None  # the projection
+    peephole: Array | None = None
 
 
 class Cell(NamedTuple):
     """One kind of cell."""
 
-    step: Callable[[Array, State, Recurrent], tuple[State, Gates]]
+    step: Callable[..., tuple[State, Gates]]  # of x, the state before, the parameters, and clip where it takes one
     backward: Callable[[State, State, Gates, Recurrent], tuple[Array, State, Factors]]
 
 
@@ -47,6 +48,11 @@ def split(x: Array, parts: int) -> list[Array]:
     """`parts` equal slices of the last axis: the gates, in the order in which they are stacked."""
     size = x.shape[-1] // parts
     return [x[..., k * size : (k + 1) * size] for k in range(parts)]
+
+
+def clipped(x: Array, clip: float) -> Array:
+    """`x` within ±clip; as it is where clip is 0."""
+    return np.minimum(np.maximum(x, -clip), clip) if clip else x
 
 
 def lstm_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
@@ -84,13 +90,44 @@ def lstm_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent
     return d_x, (d_x @ p.w_hh, d_c * f), factors
 
 
-def gru_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
-    """torch.nn.GRU: gates r, z, n; the reset gate acts after the recurrent product, bias included: on m."""
+def extended_lstm_cell(
+    x: Array, state: State, p: Recurrent, *, clip: float, input_forget: bool, forget_bias: float
+) -> tuple[State, Gates]:
+    """`lstm_cell` with what torch.nn.LSTM lacks, as ONNX's operator LSTM defines it.
+
+    Gates see the cell state through peepholes, o the new one (Gers and Schmidhuber 2000); what enters the gates i, f, g
+    and o is clipped, but not c on its way into h; where `input_forget`, f is 1 - i; `forget_bias` is added to what
+    enters f, as haiku.LSTM does.
+    """
+    h, c = state
+    i, f, g, o = split(x + (h @ p.w_hh.T + p.b_hh), 4)
+    w_i, w_f, w_o = (None, None, None) if p.peephole is None else split(p.peephole, 3)
+    f = f + forget_bias if forget_bias else f
+    i = sigmoid(clipped(_peeped(i, w_i, c), clip))
+    f = 1 - i if input_forget else sigmoid(clipped(_peeped(f, w_f, c), clip))
+    g = np.tanh(clipped(g, clip))
+    c = f * c + i * g
+    o = sigmoid(clipped(_peeped(o, w_o, c), clip))
+    h = o * np.tanh(c)
+    if p.w_hr is not None:
+        h = h @ p.w_hr.T
+    return (h, c), {"i": i, "f": f, "g": g, "o": o}
+
+
+def _peeped(gate: Array, weight: Array | None, c: Array) -> Array:
+    return gate if weight is None else gate + weight * c
+
+
+def gru_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
+    """torch.nn.GRU: gates r, z, n; the reset gate acts after the recurrent product, bias included: on m.
+
+    Where `clip`, what enters the gates is clipped, as in ONNX's operator GRU.
+    """
     (h,) = state
     product = h @ p.w_hh.T + p.b_hh
-    r, z, _ = split(sigmoid(x + product), 3)  # of all three at once, which takes less time
+    r, z, _ = split(sigmoid(clipped(x + product, clip)), 3)  # of all three at once, which takes less time
     x_n, m = split(x, 3)[2], split(product, 3)[2]
-    n = np.tanh(x_n + r * m)
+    n = np.tanh(clipped(x_n + r * m, clip))
     h = (1 - z) * n + z * h
     return (h,), {"r": r, "z": z, "n": n, "m": m}
 
@@ -108,7 +145,7 @@ def gru_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent)
     return d_x, (d_h * z + d_product @ p.w_hh,), {"weight_hh": [(d_product, h)]}
 
 
-def gru_reset_before_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
+def gru_reset_before_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
     """The GRU of Cho et al. 2014: the reset gate acts on the state, before the recurrent product.
 
     Gates and signs are torch.nn.GRU's (z keeps the old state). ONNX calls this linear_before_reset=0, Keras
@@ -119,8 +156,8 @@ def gru_reset_before_cell(x: Array, state: State, p: Recurrent) -> tuple[State, 
     x_rz, x_n = x[..., : 2 * size], x[..., 2 * size :]
     w_rz, w_n = p.w_hh[: 2 * size], p.w_hh[2 * size :]
     b_rz, b_n = (0.0, 0.0) if isinstance(p.b_hh, float) else (p.b_hh[: 2 * size], p.b_hh[2 * size :])
-    r, z = split(sigmoid(x_rz + (h @ w_rz.T + b_rz)), 2)
-    n = np.tanh(x_n + ((r * h) @ w_n.T + b_n))
+    r, z = split(sigmoid(clipped(x_rz + (h @ w_rz.T + b_rz), clip)), 2)
+    n = np.tanh(clipped(x_n + ((r * h) @ w_n.T + b_n), clip))
     h = (1 - z) * n + z * h
     return (h,), {"r": r, "z": z, "n": n}
 
@@ -143,10 +180,10 @@ def gru_reset_before_cell_backward(
     return d_x, (d_h * z + d_rh * r + d_rz @ w_rz,), {"weight_hh": [(d_rz, h), (d_n, r * h)]}
 
 
-def rnn_tanh_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
+def rnn_tanh_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
     """Elman 1990, torch.nn.RNN with nonlinearity='tanh'."""
     (h,) = state
-    return (np.tanh(x + (h @ p.w_hh.T + p.b_hh)),), {}
+    return (np.tanh(clipped(x + (h @ p.w_hh.T + p.b_hh), clip)),), {}
 
 
 def rnn_tanh_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
@@ -155,16 +192,25 @@ def rnn_tanh_cell_backward(gradient: State, before: State, left: Gates, p: Recur
     return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
 
 
-def rnn_relu_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
+def rnn_relu_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
     """torch.nn.RNN with nonlinearity='relu'."""
     (h,) = state
-    return (np.maximum(x + (h @ p.w_hh.T + p.b_hh), 0),), {}
+    return (np.maximum(clipped(x + (h @ p.w_hh.T + p.b_hh), clip), 0),), {}
 
 
 def rnn_relu_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
     """The derivative of `rnn_relu_cell`: 0 at 0, as in torch."""
     d_x = gradient[0] * (left["h"] > 0)
     return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
+
+
+def no_derivative(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+    """In place of a derivative that this oracle does not have.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("the oracle has no gradients with peepholes, clip, input_forget or forget_bias")
 
 
 LSTM = Cell(lstm_cell, lstm_cell_backward)

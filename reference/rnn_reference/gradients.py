@@ -29,6 +29,11 @@ def lstm_gradients(
     batch_first: bool = False,
     bidirectional: bool = False,
     proj_size: int = 0,
+    recurrent_bias: str = "all",
+    peepholes: bool = False,
+    clip: float = 0.0,
+    input_forget: bool = False,
+    forget_bias: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -47,10 +52,12 @@ def lstm_gradients(
 
     Raises:
         ValueError: as `lstm` does, and for gradients of other shapes or dtypes.
+        NotImplementedError: with peepholes, clip, input_forget or forget_bias.
 
     Source: the chain rule; the derivatives of each cell are in `cells`.
     """
-    stack = lstm_stack(input, hidden_size, num_layers, bias, bidirectional, proj_size)
+    shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -67,11 +74,13 @@ def gru_gradients(
     batch_first: bool = False,
     bidirectional: bool = False,
     reset_after: bool = True,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
     """The gradients of a scalar by all that `gru` takes: as `lstm_gradients`, without a cell state."""
-    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after)
+    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias, clip)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -88,6 +97,8 @@ def rnn_gradients(
     bias: bool = True,
     batch_first: bool = False,
     bidirectional: bool = False,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -95,7 +106,7 @@ def rnn_gradients(
 
     The derivative of relu at 0 is 0, as in torch.
     """
-    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional)
+    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias, clip)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -186,7 +197,7 @@ def lane_gradients(
         gradients[f"{weight}_{lane}"] = np.concatenate(by_weight, axis=-2)
         bias = f"{weight.replace('weight', 'bias')}_{lane}"
         if bias in parameters:
-            gradients[bias] = np.concatenate(by_bias, axis=-1)
+            gradients[bias] = np.concatenate(by_bias, axis=-1)[..., -len(parameters[bias]) :]
     return np.stack(d_products[::-1]) @ parameters[f"weight_ih_{lane}"], d_state, gradients
 
 

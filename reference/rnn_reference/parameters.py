@@ -22,11 +22,16 @@ def parameter_shapes(
     bias: bool = True,
     bidirectional: bool = False,
     proj_size: int = 0,
+    recurrent_bias: str = "all",
+    peepholes: bool = False,
 ) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of a stack, by name, in torch.nn's order.
 
     Args:
         cell: 'lstm', 'gru' or 'rnn'.
+        recurrent_bias: which gates have a bias_hh beside their bias_ih: 'all', as in torch.nn, 'none', or for the GRU
+            the 'candidate' n alone.
+        peepholes: whether an LSTM has peephole, the weights of c in the gates i, f and o, end to end.
 
     Raises:
         ValueError: for another cell, a size below 1, or a projection that torch.nn does not define.
@@ -42,6 +47,10 @@ def parameter_shapes(
         raise ValueError(f"proj_size is defined for the LSTM only, not for the {cell.upper()}")
     if not 0 <= proj_size < hidden_size:
         raise ValueError(f"proj_size must be at least 0 and less than hidden_size ({hidden_size}), not {proj_size}")
+    if recurrent_bias not in ("all", "none") and (recurrent_bias, cell) != ("candidate", "gru"):
+        raise ValueError(f"recurrent_bias must be all, none or, for a GRU, candidate, not {recurrent_bias!r}")
+    if peepholes and cell != "lstm":
+        raise ValueError(f"peepholes are defined for the LSTM only, not for the {cell.upper()}")
     rows = GATES[cell] * hidden_size
     state_size = proj_size or hidden_size
     shapes: dict[str, tuple[int, ...]] = {}
@@ -51,9 +60,12 @@ def parameter_shapes(
         shapes[f"weight_hh_{lane}"] = (rows, state_size)
         if bias:
             shapes[f"bias_ih_{lane}"] = (rows,)
-            shapes[f"bias_hh_{lane}"] = (rows,)
+            if recurrent_bias != "none":
+                shapes[f"bias_hh_{lane}"] = (rows if recurrent_bias == "all" else hidden_size,)
         if proj_size:
             shapes[f"weight_hr_{lane}"] = (proj_size, hidden_size)
+        if peepholes:
+            shapes[f"peephole_{lane}"] = (3 * hidden_size,)
     return shapes
 
 

@@ -6,6 +6,7 @@ features). A lane is one direction of one layer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ def lstm(
     batch_first: bool = False,
     bidirectional: bool = False,
     proj_size: int = 0,
+    recurrent_bias: str = "all",
+    peepholes: bool = False,
+    clip: float = 0.0,
+    input_forget: bool = False,
+    forget_bias: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -42,6 +48,8 @@ def lstm(
         input: (T, B, input_size), or (B, T, input_size) where batch_first, or unbatched (T, input_size), of a NumPy
             floating-point dtype. Further axes between T and B are carried along.
         parameters: by torch.nn.LSTM's names, of the shapes that `parameter_shapes` gives and of input's dtype.
+        recurrent_bias, peepholes: which parameters there are besides torch.nn's; see `parameter_shapes`.
+        clip, input_forget, forget_bias: see `cells.extended_lstm_cell`.
         hx: (h_0, c_0) of shapes (D·num_layers, B, P) and (D·num_layers, B, hidden_size), without B where input has
             none; zeros where left out.
         lengths: the length of each sequence, 0 to T. Each is treated as if alone: the reverse direction starts at its
@@ -61,7 +69,8 @@ def lstm(
 
     Source: torch.nn.LSTM's page; see `cells` for the equations.
     """
-    stack = lstm_stack(input, hidden_size, num_layers, bias, bidirectional, proj_size)
+    shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -76,6 +85,8 @@ def gru(
     batch_first: bool = False,
     bidirectional: bool = False,
     reset_after: bool = True,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -88,8 +99,9 @@ def gru(
     Args:
         reset_after: True for torch.nn.GRU (the reset gate acts after the recurrent product), False for the original
             of Cho et al. 2014 (before it).
+        clip: see `cells.gru_cell`.
     """
-    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after)
+    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias, clip)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -104,6 +116,8 @@ def rnn(
     bias: bool = True,
     batch_first: bool = False,
     bidirectional: bool = False,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -116,35 +130,70 @@ def rnn(
     Args:
         nonlinearity: 'tanh' or 'relu'.
     """
-    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional)
+    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias, clip)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
 def lstm_stack(
-    input: Array, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool, proj_size: int
+    input: Array,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    bidirectional: bool,
+    proj_size: int,
+    recurrent_bias: str = "all",
+    peepholes: bool = False,
+    clip: float = 0.0,
+    input_forget: bool = False,
+    forget_bias: float = 0.0,
 ) -> "Stack":
     """The stack of `lstm`."""
-    shapes = parameter_shapes("lstm", _features(input), hidden_size, num_layers, bias, bidirectional, proj_size)
-    return Stack(cells.LSTM, shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size))
+    sizes = (_features(input), hidden_size, num_layers, bias, bidirectional, proj_size)
+    shapes = parameter_shapes("lstm", *sizes, recurrent_bias, peepholes)
+    cell = cells.LSTM
+    if peepholes or clip or input_forget or forget_bias:
+        step = partial(cells.extended_lstm_cell, clip=clip, input_forget=input_forget, forget_bias=forget_bias)
+        cell = Cell(step, cells.no_derivative)
+    return Stack(cell, shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size))
 
 
 def gru_stack(
-    input: Array, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool, reset_after: bool
+    input: Array,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    bidirectional: bool,
+    reset_after: bool,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
 ) -> "Stack":
     """The stack of `gru`."""
-    shapes = parameter_shapes("gru", _features(input), hidden_size, num_layers, bias, bidirectional)
+    sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
+    shapes = parameter_shapes("gru", *sizes, recurrent_bias=recurrent_bias)
     cell = cells.GRU if reset_after else cells.GRU_RESET_BEFORE
-    return Stack(cell, shapes, num_layers, bidirectional, (hidden_size,))
+    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,))
 
 
 def rnn_stack(
-    input: Array, hidden_size: int, num_layers: int, nonlinearity: str, bias: bool, bidirectional: bool
+    input: Array,
+    hidden_size: int,
+    num_layers: int,
+    nonlinearity: str,
+    bias: bool,
+    bidirectional: bool,
+    recurrent_bias: str = "all",
+    clip: float = 0.0,
 ) -> "Stack":
     """The stack of `rnn`."""
     if nonlinearity not in cells.RNN:
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
-    shapes = parameter_shapes("rnn", _features(input), hidden_size, num_layers, bias, bidirectional)
-    return Stack(cells.RNN[nonlinearity], shapes, num_layers, bidirectional, (hidden_size,))
+    sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
+    shapes = parameter_shapes("rnn", *sizes, recurrent_bias=recurrent_bias)
+    return Stack(_clipping(cells.RNN[nonlinearity], clip), shapes, num_layers, bidirectional, (hidden_size,))
+
+
+def _clipping(cell: Cell, clip: float) -> Cell:
+    return Cell(partial(cell.step, clip=clip), cells.no_derivative) if clip else cell
 
 
 def _features(input: Array) -> int:
@@ -296,5 +345,7 @@ def order(lane: str) -> slice:
 
 def recurrent_of(parameters: Parameters, lane: str) -> Recurrent:
     """The recurrent parameters of a lane."""
-    b_hh = parameters.get(f"bias_hh_{lane}", 0.0)
-    return Recurrent(parameters[f"weight_hh_{lane}"], b_hh, parameters.get(f"weight_hr_{lane}"))
+    w_hh, b_hh = parameters[f"weight_hh_{lane}"], parameters.get(f"bias_hh_{lane}", 0.0)
+    if not isinstance(b_hh, float) and len(b_hh) < len(w_hh):  # the candidate's alone
+        b_hh = np.concatenate([np.zeros_like(b_hh, shape=len(w_hh) - len(b_hh)), b_hh])
+    return Recurrent(w_hh, b_hh, parameters.get(f"weight_hr_{lane}"), parameters.get(f"peephole_{lane}"))

@@ -1,9 +1,11 @@
-"""Backends by name: those that come with the suite, entry points, and `module:Class`."""
+"""Backends by name: those that come with the suite, entry points, `module:Class`, `module:function`, `command:...`."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import shlex
 import sys
 from importlib.metadata import entry_points
 from typing import Any
@@ -13,7 +15,43 @@ from rnn_conformance.backend import Backend, WrongUse
 BUILT_IN = {
     "torch": "rnn_conformance.backends.torch:TorchBackend",
     "torch-cell": "rnn_conformance.backends.torch_cell:TorchCellBackend",
+    "torch-compile": "rnn_conformance.backends.torch_compile:TorchCompileBackend",
+    "torch-compile-aot": "rnn_conformance.backends.torch_compile:TorchAotBackend",
+    "torch-export": "rnn_conformance.backends.torch_export:TorchExportBackend",
+    "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
+    "torch-quantized": "rnn_conformance.backends.torch_quantized:TorchQuantizedBackend",
+    "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
+    "equinox": "rnn_conformance.backends.equinox:EquinoxBackend",
+    "flax": "rnn_conformance.backends.flax:FlaxBackend",
+    "haiku": "rnn_conformance.backends.haiku:HaikuBackend",
+    "keras-jax": "rnn_conformance.backends.keras:KerasJaxBackend",
+    "keras-tensorflow": "rnn_conformance.backends.keras:KerasTensorFlowBackend",
+    "keras-torch": "rnn_conformance.backends.keras:KerasTorchBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
+    "opencv": "rnn_conformance.backends.opencv:OpenCvBackend",
+    "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
+    "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
+    "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
+}
+
+EXTRAS = {  # what to install for each file of this folder
+    "drop_in": "torch",
+    "equinox": "equinox",
+    "flax": "flax",
+    "haiku": "haiku",
+    "onnx_reference": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime_torch_export": "onnxruntime-torch-export",
+    "opencv": "opencv",
+    "openvino": "openvino",
+    "torch": "torch",
+    "torch_cell": "torch",
+    "torch_compile": "torch",
+    "torch_export": "torch",
+    "torch_functional": "torch",
+    "torch_quantized": "torch",
+    "torch_script": "torch",
 }
 
 
@@ -23,11 +61,15 @@ def available() -> dict[str, str]:
 
 
 def load_backend(name: str) -> Backend:
-    """The backend of this name, or of this `module:Class`.
+    """The backend of this name, of this `module:Class` or `module:function`, or of this `command:executable arguments`.
 
     Raises:
         WrongUse: where there is none, it does not import, or it is not a backend.
     """
+    if name.startswith("command:"):
+        from rnn_conformance.backends.command import CommandBackend
+
+        return CommandBackend(shlex.split(name.removeprefix("command:")))
     target = available().get(name, name)
     if ":" not in target:
         raise WrongUse(
@@ -49,8 +91,13 @@ def backend_of(made: Any, name: str) -> Backend:
         backend = made() if isinstance(made, type) else made
     except Exception as error:
         raise WrongUse(f"backend {name} cannot be made: {describe(error)}") from error
+    if inspect.isroutine(backend):
+        from rnn_conformance.backends.function import FunctionBackend
+
+        backend = FunctionBackend(backend)
     if not isinstance(backend, Backend):
-        raise WrongUse(f"{name} must be a subclass of rnn_conformance.Backend, not {type(backend).__name__}")
+        kind = type(backend).__name__
+        raise WrongUse(f"{name} must be a function or a subclass of rnn_conformance.Backend, not {kind}")
     backend.name = backend.name or name
     return backend
 
@@ -67,7 +114,8 @@ def load_object(target: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        hint = " (install rnn-conformance[torch])" if error.name == "torch" else ""
+        extra = EXTRAS.get(module_name.removeprefix(f"{__name__}."))
+        hint = f" (install rnn-conformance[{extra}])" if extra else ""
         raise WrongUse(f"{target} cannot be imported: there is no module {error.name!r}{hint}") from error
     except Exception as error:
         raise WrongUse(f"{target} cannot be imported: {describe(error)}") from error

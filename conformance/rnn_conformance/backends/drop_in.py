@@ -174,8 +174,19 @@ class DropInBackend(Backend):
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A module of the config's class with these parameters copied in."""
+        return ModuleLayer(self.filled(self.module(config), config, parameters), config)
+
+    def module(self, config: LayerConfig) -> Any:
+        """A new module of the config's class."""
         module = self.modules[config.kind](**config.torch_arguments())
-        module = module.to(device=config.device, dtype=getattr(torch, config.dtype))
+        return module.to(device=config.device, dtype=getattr(torch, config.dtype))
+
+    def filled(self, module: Any, config: LayerConfig, parameters: Mapping[str, Array]) -> Any:
+        """The module, once these parameters are copied in.
+
+        Raises:
+            ValueError: where it has others.
+        """
         own = dict(module.named_parameters())
         if set(own) != set(parameters):
             raise ParametersDiffer(f"named_parameters() gives {sorted(own)}, but {sorted(parameters)} were due")
@@ -185,7 +196,7 @@ class DropInBackend(Backend):
                     wrong = f"{name} has the shape {tuple(own[name].shape)}"
                     raise ParametersDiffer(f"{wrong}, but {values.shape} was due")
                 own[name].copy_(self.from_numpy(values, config.device))
-        return ModuleLayer(module, config)
+        return module
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """A tensor over the same memory, on the CPU; a copy elsewhere."""

@@ -103,6 +103,15 @@ class NumPyBackend(Backend):
         """It draws no dropout masks."""
         return "the oracle takes dropout masks as an argument and draws none" if config.dropout else None
 
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """All that the oracle knows."""
+        found: dict[str, tuple[Any, ...]] = {"recurrent_bias": ("all", "none"), "clip": (0.0, 1.5)}
+        if cell == "gru":
+            return found | {"reset_after": (True, False), "recurrent_bias": ("all", "none", "candidate")}
+        if cell == "lstm":
+            return found | {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
+        return found
+
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A layer that holds copies of these parameters.
 

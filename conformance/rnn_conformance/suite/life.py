@@ -24,6 +24,9 @@ ROWS = st.sampled_from((1, 2, 3, 5, 9))
 
 def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachine]:
     """The machine that drives one layer, and a second one beside it, within a unit of work."""
+    fixed: dict[str, Any] = {"seq_len": 2, "batch_size": 3, "dropout": (0.0, 0.5)} | dict(
+        subject.backend.extras(unit.cell)
+    )
 
     class Life(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -47,15 +50,18 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
                 log.fail(self.case, broken)
                 raise broken from error
 
-        @initialize(case=cases(unit, unbatched=False, values=CALM, seq_len=2, batch_size=3, dropout=(0.0, 0.5)))
+        @initialize(case=cases(unit, unbatched=False, values=CALM, **fixed))
         def born(self, case: Case) -> None:
             """Make the layer, and a second one of other weights."""
+            if log.tired:
+                reject()
             if subject.backend.supports(case.config):
                 case = replace(case, config=replace(case.config, dropout=0.0))
             self.case = case
             if reason := subject.backend.supports(case.config):
                 log.refuse(reason)
                 reject()
+            log.note(case)
             self.parameters = self.drawn_parameters(0)
             self.other_parameters = self.drawn_parameters(1)
             with self.told_of("being made"):

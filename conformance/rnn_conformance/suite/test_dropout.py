@@ -49,7 +49,8 @@ def revealing(config: LayerConfig, inputs: Inputs) -> Inputs:
         w_ih[rows, direction * size : (direction + 1) * size] = np.eye(size)
         parameters[f"weight_hh_{lane}"][...] = 0
         parameters[f"bias_ih_{lane}"][...] = np.repeat(gate_biases[config.kind], size)
-        parameters[f"bias_hh_{lane}"][...] = 0
+        if f"bias_hh_{lane}" in parameters:
+            parameters[f"bias_hh_{lane}"][...] = 0
     if config.nonlinearity == "relu":  # or half of layer 0's units would be zero, dropped or not
         for lane in lanes(1, config.bidirectional):
             parameters[f"bias_ih_{lane}"][...] = np.abs(parameters[f"bias_ih_{lane}"]) + 1

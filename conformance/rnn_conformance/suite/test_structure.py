@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from rnn_reference.parameters import GATES, lanes
+from rnn_reference.parameters import lanes
 
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
@@ -131,11 +131,11 @@ def test_units(subject: Subject, case: Case) -> None:
     inputs, config = case.inputs(), case.config
     truth = subject.truth(config, inputs)
     order = case.rng("units").permutation(config.hidden_size)
-    rows = np.concatenate([order + gate * config.hidden_size for gate in range(GATES[config.kind])])
     columns = np.concatenate([order + k * config.hidden_size for k in range(config.num_directions)])
     parameters = {}
     for name, array in inputs.parameters.items():
-        array = array[rows]
+        gates = len(array) // config.hidden_size
+        array = array[np.concatenate([order + gate * config.hidden_size for gate in range(gates)])]
         if name.startswith("weight_hh"):
             array = array[:, order]
         elif name.startswith("weight_ih") and "_l0" not in name:

@@ -73,7 +73,7 @@ def _cell(rounding: Rounding) -> Change:
             return None
 
         def step(x: Array, state: tuple[Array, ...], p: object) -> object:
-            (_, c), gates = kernel.cell.step(x, state, p)  # type: ignore[arg-type]
+            (_, c), gates = kernel.cell.step(x, state, p)
             c = rounding(c)
             h = gates["o"] * np.tanh(c)
             w_hr = p.w_hr  # type: ignore[attr-defined]

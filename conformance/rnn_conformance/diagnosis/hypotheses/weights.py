@@ -265,7 +265,7 @@ def _projection_through_tanh(kernel: Kernel) -> Kernel | None:
     right = kernel.cell
 
     def step(x: Array, state: tuple[Array, ...], p: object) -> object:
-        (h, c), gates = right.step(x, state, p)  # type: ignore[arg-type]
+        (h, c), gates = right.step(x, state, p)
         return (np.tanh(h), c), gates
 
     return replace(kernel, cell=right._replace(step=step))  # type: ignore[arg-type]

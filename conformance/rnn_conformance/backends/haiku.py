@@ -1,0 +1,85 @@
+"""haiku.LSTM, GRU and VanillaRNN under haiku.dynamic_unroll."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import haiku
+import jax
+import jax.numpy as jnp
+
+from rnn_conformance.backends.jax_stack import JaxBackend, Tree
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.weights import CONVENTIONS, lay_out
+
+CORES = {"lstm": haiku.LSTM, "gru": haiku.GRU, "rnn": haiku.VanillaRNN}
+MODULES = {"lstm": "lstm/linear", "gru": "gru", "rnn": "vanilla_rnn"}
+
+
+class HaikuBackend(JaxBackend):
+    """Haiku's cores, unrolled dynamically: jax.lax.scan."""
+
+    name = "haiku"
+
+    @property
+    def version(self) -> str:
+        """Haiku's."""
+        return str(haiku.__version__)
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """Cores with biases, without projections and dropout; of the RNNs the one with ReLU."""
+        if config.nonlinearity == "tanh":
+            return "haiku.VanillaRNN computes ReLU(...) and nothing else"
+        if not config.bias:
+            return "haiku's cores have no option to leave out their biases"
+        if config.proj_size:
+            return "haiku.LSTM has no projection"
+        return "haiku's cores have no dropout" if config.dropout else self.beyond(config)
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """The LSTM adds 1 to what enters its forget gate; the GRU resets before the product; both have one bias."""
+        return {
+            "lstm": {"recurrent_bias": ("none",), "forget_bias": (1.0,)},
+            "gru": {"recurrent_bias": ("none",), "reset_after": (False,)},
+        }.get(cell, {})
+
+    def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
+        """Parameters by module and name."""
+        tree: dict[str, dict[str, Any]] = {}
+        for name, array in lay_out(CONVENTIONS["haiku"][config.kind], parameters, lane, jnp).items():
+            module, _, part = f"{MODULES[config.kind]}/{name}".rpartition("/")
+            tree.setdefault(module, {})[part] = array
+        return tree
+
+    def run_layer(
+        self, config: LayerConfig, trees: list[Tree], x: Any, states: list[tuple[Any, ...]] | None, lengths: Any
+    ) -> tuple[Any, list[tuple[Any, ...]]]:
+        """haiku.dynamic_unroll over each direction."""
+        time_major = x.ndim == 2 or not config.batch_first
+        batch = x.shape[:-1][1 if time_major else 0] if x.ndim == 3 else None
+        outputs, finals = [], []
+        for direction, tree in enumerate(trees):
+
+            def unroll(x: Any, state: Any, reverse: bool = bool(direction)) -> Any:
+                core = CORES[config.kind](config.hidden_size)
+                if state is None:  # Haiku makes it in JAX's default dtype, whatever the input's is
+                    state = jax.tree.map(lambda part: part.astype(x.dtype), core.initial_state(batch))
+                return haiku.dynamic_unroll(core, x, state, time_major=time_major, reverse=reverse)
+
+            state: Any = None
+            if states is not None:
+                state = haiku.LSTMState(*states[direction]) if config.kind == "lstm" else states[direction][0]
+            output, final = haiku.without_apply_rng(haiku.transform(unroll)).apply(tree, x, state)
+            outputs.append(output)
+            finals.append(tuple(final) if config.kind == "lstm" else (final,))
+        return jnp.concatenate(outputs, axis=-1), finals
+
+    def expectations(self) -> Path | None:
+        """What Haiku and JAX are known to do otherwise."""
+        return Path(__file__).with_name("haiku.toml")
+
+    def environment(self) -> dict[str, str]:
+        """Haiku and JAX."""
+        return {"haiku": self.version, **super().environment()}

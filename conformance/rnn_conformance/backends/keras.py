@@ -1,0 +1,324 @@
+"""keras.layers.LSTM, GRU, SimpleRNN and Bidirectional, on each of Keras's own backends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rnn_reference.parameters import lanes
+
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
+from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.weights import CONVENTIONS, Convention, lay_out, take_back
+
+
+def convention_of(config: LayerConfig) -> Convention:
+    """How Keras lays out one lane of this config."""
+    after = config.kind == "gru" and config.reset_after
+    return CONVENTIONS["keras"]["gru_reset_after" if after else config.kind]
+
+
+class KerasLayer(Layer):
+    """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order."""
+
+    def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
+        self.backend = backend
+        self.config = config
+        self.sides: list[Any] = []  # the layer of each lane
+        self.layers = [self._layer(k, parameters) for k in range(config.num_layers)]
+
+    def _layer(self, layer: int, parameters: Mapping[str, Array]) -> Any:
+        config, keras = self.config, self.backend.keras
+        own = lanes(config.num_layers, config.bidirectional)[
+            layer * config.num_directions : (layer + 1) * config.num_directions
+        ]
+        features = config.input_size if layer == 0 else config.output_size
+        sides = [self.backend.new(config, go_backwards=lane.endswith("_reverse")) for lane in own]
+        whole = sides[0]
+        if config.bidirectional:
+            whole = keras.layers.Bidirectional(sides[0], backward_layer=sides[1], dtype=config.dtype)
+            sides = [whole.forward_layer, whole.backward_layer]  # copies of those that were given
+        whole.build((None, None, features))
+        for side, lane in zip(sides, own, strict=True):
+            laid = lay_out(convention_of(config), parameters, lane)
+            for name, variable in weights_of(side).items():
+                variable.assign(self.backend.from_numpy(np.ascontiguousarray(laid[name]), config.device))
+        self.sides += sides
+        return whole
+
+    def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
+        """Call the layers; lengths become a mask."""
+        return self.run(input, hx, lengths, training)
+
+    def run(self, input: Any, hx: Any, lengths: Sequence[int] | None, training: bool = False) -> Any:
+        """The layers in turn."""
+        config, ops = self.config, self.backend.keras.ops
+        x = input if config.batch_first else ops.transpose(input, (1, 0, *range(2, input.ndim)))
+        mask = None if lengths is None else self._mask(x, lengths)
+        parts = None if hx is None else self._parts(hx)
+        finals: list[Any] = []
+        for k, layer in enumerate(self.layers):
+            at = range(k * config.num_directions, (k + 1) * config.num_directions)
+            given = None if parts is None else [part[lane] for lane in at for part in parts]
+            x, *final = layer(x, mask=mask, initial_state=given, training=training)
+            finals += final
+        each = len(config.state_sizes)
+        state = tuple(ops.stack(finals[k::each]) for k in range(each))
+        output = x if config.batch_first else ops.transpose(x, (1, 0, 2))
+        return output, state if config.kind == "lstm" else state[0]
+
+    def _mask(self, x: Any, lengths: Sequence[int]) -> Any:
+        rows, steps = x.shape[:2]
+        if len(lengths) != rows or not all(0 <= n <= steps for n in lengths):
+            raise ValueError(f"no mask has the lengths {list(lengths)} in {rows} rows of {steps} steps")
+        return self.backend.keras.ops.convert_to_tensor(np.arange(steps) < np.array(lengths)[:, None])
+
+    def _parts(self, hx: Any) -> tuple[Any, ...]:
+        parts = hx if isinstance(hx, tuple) else (hx,)
+        if [len(part) for part in parts] != [self.config.lanes] * len(self.config.state_sizes):
+            raise ValueError(f"the state must be {len(self.config.state_sizes)} of {self.config.lanes} lanes")
+        return parts
+
+    def gradients(
+        self,
+        input: Any,
+        hx: Any,
+        output_gradient: Any,
+        state_gradient: Any,
+        lengths: Sequence[int] | None = None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """By the automatic differentiation of Keras's backend; one of several biases cannot be frozen alone."""
+        if accumulate or frozen:
+            raise NotImplementedError("keras gives the gradients that are asked for, of whole variables")
+        upstream = (output_gradient, state_gradient)
+        output, state, found, by_variable = self.backend.differentiate(self, input, hx, lengths, upstream)
+        names = lanes(self.config.num_layers, self.config.bidirectional)
+        numpy = self.backend.to_numpy
+        for lane, side, gradients in zip(names, self.sides, by_variable, strict=True):
+            arrays = dict(zip(weights_of(side), map(numpy, gradients), strict=True))
+            found |= take_back(convention_of(self.config), arrays, self.config.parameter_shapes(), lane)
+        return output, state, found
+
+
+def weights_of(side: Any) -> dict[str, Any]:
+    """The variables of one direction by Keras's names."""
+    names = ("kernel", "recurrent_kernel", "bias")
+    return {name: found for name in names if (found := getattr(side.cell, name, None)) is not None}
+
+
+class KerasBackend(Backend):
+    """Keras on one of its backends, which is fixed when it is imported."""
+
+    # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
+    policy = replace(Policy(), unbatched=False, zero_length="state")
+    keras_backend = ""
+
+    def __init__(self) -> None:
+        imported = sys.modules.get("keras")
+        if imported is not None and imported.backend.backend() != self.keras_backend:
+            raise WrongUse("one process runs one of Keras's backends: it was imported with another")
+        self.name = f"keras-{self.keras_backend}"
+        os.environ["KERAS_BACKEND"] = self.keras_backend
+        self.keras, self.library = (self._imported(name) for name in ("keras", self.keras_backend))
+
+    def _imported(self, name: str) -> Any:
+        """A module that the extra of this backend installs."""
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise WrongUse(f"there is no module {error.name!r} (install rnn-conformance[{self.name}])") from error
+
+    @property
+    def version(self) -> str:
+        """Keras's."""
+        return str(self.keras.__version__)
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """In float64, but for TensorFlow, that of float32: keras.ops.matmul casts what it multiplies to
+        keras.backend.result_type, which "attempts to match the result of jnp.result_type" and says float32 for float64.
+        """
+        wide = dtype == "float64" and self.keras.backend.result_type("float64", "float64") == "float32"
+        return arithmetic_of("float32" if wide else dtype, self.policy.flush_subnormals)
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """No projection; dropout acts on a layer's own input, once for all steps, and not between layers."""
+        if config.proj_size:
+            return "keras.layers.LSTM has no projection"
+        if config.dropout:
+            return "keras.layers.LSTM drops units of its own input"
+        due = "all" if config.kind == "gru" and config.reset_after else "none"
+        if config.recurrent_bias != due:
+            return f"there is {'a' if due == 'all' else 'no'} recurrent bias"
+        lacking = [name for name in config.beyond_torch() if name not in self.extras(config.cell)]
+        return f"there is no {', '.join(lacking)}" if lacking else None
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """Both kinds of GRU; a recurrent bias in one of them alone."""
+        if cell == "gru":
+            return {"reset_after": (True, False), "recurrent_bias": ("all", "none")}
+        return {"recurrent_bias": ("none",)}
+
+    def new(self, config: LayerConfig, go_backwards: bool) -> Any:
+        """A layer of the config's kind."""
+        layers = self.keras.layers
+        options = {
+            "use_bias": config.bias,
+            "return_sequences": True,
+            "return_state": True,
+            "zero_output_for_mask": True,
+            "go_backwards": go_backwards,
+            "recurrent_initializer": "zeros",  # the default one, orthogonal, fails in bfloat16 (reports/README.md)
+            "dtype": config.dtype,
+        }
+        if config.kind == "lstm":
+            return layers.LSTM(config.hidden_size, **options)
+        if config.kind == "gru":
+            return layers.GRU(config.hidden_size, reset_after=config.reset_after, **options)
+        return layers.SimpleRNN(config.hidden_size, activation=config.nonlinearity, **options)
+
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        """Keras layers with copies of these parameters.
+
+        Raises:
+            NotImplementedError: for a config that `supports` refuses.
+            ValueError: for one that cannot exist.
+        """
+        if reason := self.supports(config):
+            raise NotImplementedError(reason)
+        config.parameter_shapes()
+        return KerasLayer(self, config, parameters)
+
+    def differentiate(
+        self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
+    ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
+        """Output, state, the gradients by input and states, and those by the variables of each lane."""
+        raise NotImplementedError
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """A tensor of Keras's backend."""
+        return self.keras.ops.convert_to_tensor(np.ascontiguousarray(array))
+
+    def to_numpy(self, array: Any) -> Array:
+        """Its values."""
+        return np.asarray(self.keras.ops.convert_to_numpy(array))
+
+    def expectations(self) -> Path | None:
+        """What Keras is known to do otherwise."""
+        return Path(__file__).with_name(f"keras_{self.keras_backend}.toml")
+
+    def environment(self) -> dict[str, str]:
+        """Keras and what it runs on."""
+        return {"keras": self.version, self.keras_backend: str(self.library.__version__)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KerasBackend:
+        return self
+
+
+class KerasTorchBackend(KerasBackend):
+    """Keras on PyTorch."""
+
+    keras_backend = "torch"
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rnn_conformance.backends.torch import TorchBackend
+
+        self.arrays = TorchBackend()
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """A tensor over the same memory."""
+        return self.arrays.from_numpy(array, device)
+
+    def to_numpy(self, array: Any) -> Array:
+        """Its values."""
+        return array if isinstance(array, np.ndarray) else self.arrays.to_numpy(array)
+
+    def assign(self, array: Any, values: Array) -> None:
+        """Copy values into the tensor."""
+        self.arrays.assign(array, values)
+
+    def settings(self) -> dict[str, Any]:
+        """Torch's."""
+        return self.arrays.settings()
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Set torch's settings again."""
+        self.arrays.restore(settings)
+
+    def differentiate(
+        self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
+    ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
+        """By torch.autograd."""
+        from rnn_conformance.backends.drop_in import taped
+
+        own = {
+            f"{k} {name}": variable.value
+            for k, side in enumerate(layer.sides)
+            for name, variable in weights_of(side).items()
+        }
+        for parameter in own.values():
+            parameter.grad = None
+        output, state, differentiate = taped(layer.run, own, input, hx, lengths)
+        found = differentiate(*upstream)
+        by_variable = [[found[f"{k} {name}"] for name in weights_of(side)] for k, side in enumerate(layer.sides)]
+        return output, state, {n: g for n, g in found.items() if n not in own}, by_variable
+
+
+class KerasJaxBackend(KerasBackend):
+    """Keras on JAX."""
+
+    keras_backend = "jax"
+    max_examples = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.library.config.update("jax_enable_x64", True)
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """NumPy arrays go in as they are."""
+        return array
+
+
+class KerasTensorFlowBackend(KerasBackend):
+    """Keras on TensorFlow."""
+
+    keras_backend = "tensorflow"
+    policy = replace(KerasBackend.policy, flush_subnormals=True)
+
+    def __init__(self) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        super().__init__()
+
+    def from_numpy(self, array: Array, device: str) -> Any:
+        """NumPy arrays go in as they are."""
+        return array
+
+    def differentiate(
+        self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
+    ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
+        """By tensorflow.GradientTape."""
+        tensor = self.keras.ops.convert_to_tensor
+        parts = () if hx is None else tuple(map(tensor, hx if isinstance(hx, tuple) else (hx,)))
+        leaf, own = tensor(input), [[v.value for v in weights_of(side).values()] for side in layer.sides]
+        with self.library.GradientTape() as tape:
+            tape.watch([leaf, *parts])
+            output, state = layer.run(leaf, parts or None, lengths)
+        states = state if isinstance(state, tuple) else (state,)
+        d_states = upstream[1] if isinstance(upstream[1], tuple) else (upstream[1],)
+        zero = self.library.UnconnectedGradients.ZERO
+        by_input, by_parts, by_variable = tape.gradient(
+            [output, *states],
+            [leaf, list(parts), own],
+            output_gradients=[tensor(g) for g in (upstream[0], *d_states)],
+            unconnected_gradients=zero,
+        )
+        return output, state, {"input": by_input, **dict(zip(("h_0", "c_0"), by_parts, strict=False))}, by_variable

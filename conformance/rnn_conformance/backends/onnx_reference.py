@@ -1,0 +1,59 @@
+"""ONNX's own reference implementation: onnx.reference.ReferenceEvaluator on the models of `onnx_model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from rnn_conformance.backend import Array
+from rnn_conformance.backends.onnx_model import OnnxBackend, Run
+from rnn_conformance.config import LayerConfig
+
+
+class OnnxReferenceBackend(OnnxBackend):
+    """The reference implementation, held to what it implements.
+
+    It takes sequence_lens, clip and input_forget without a word and ignores them: reports/README.md shows it. They are
+    not offered here, so that everything else is tried.
+    """
+
+    name = "onnx-reference"
+    policy = replace(OnnxBackend.policy, lengths=False, flush_subnormals=True)  # in float16 e^12 overflows
+
+    @property
+    def version(self) -> str:
+        """That of onnx."""
+        return str(onnx.__version__)
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """linear_before_reset and P."""
+        return {"gru": {"reset_after": (True, False)}, "lstm": {"peepholes": (False, True)}}.get(cell, {})
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """Not offered is what it refuses itself, in its own words."""
+        if config.nonlinearity == "relu":
+            return "onnx.reference: Unknown activation function 'Relu'"
+        return super().supports(config)
+
+    def compile(self, model: Any) -> Run:
+        """An evaluator."""
+        evaluator = ReferenceEvaluator(model)
+        names = [output.name for output in model.graph.output]
+
+        def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+            return dict(zip(names, evaluator.run(names, dict(feeds)), strict=True))
+
+        return run
+
+    def expectations(self) -> Path | None:
+        """What it is known to do otherwise."""
+        return Path(__file__).with_name("onnx_reference.toml")
+
+    def environment(self) -> dict[str, str]:
+        """That of onnx."""
+        return {"onnx": onnx.__version__}
