@@ -168,7 +168,7 @@ def stack_of(config: LayerConfig, x: Array) -> Stack:
     makers: dict[str, Callable[..., Stack]] = {"lstm": lstm_stack, "gru": gru_stack, "rnn": rnn_stack}
     make = makers[config.kind]
     names = list(signature(make).parameters)[1:]
-    return make(x, **{name: getattr(config, name, True) for name in names})
+    return make(x, **{name: getattr(config, name) for name in names})
 
 
 def kernel_of(

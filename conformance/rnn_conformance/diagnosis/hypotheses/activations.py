@@ -176,11 +176,13 @@ def _inexact(name: str) -> Callable[[Kernel, float], Kernel | None]:
     def build(kernel: Kernel, amount: float) -> Kernel | None:
         def near_tanh(x: Array) -> Array:
             y: Array = np.tanh(x)
-            return np.asarray(np.add(y, amount * y * (1 - y * y)))
+            near: Array = y + amount * y * (1 - y * y)
+            return near
 
         def near_sigmoid(x: Array) -> Array:
             y: Array = sigmoid(x)
-            return np.asarray(np.add(y, amount * y * (1 - y)))
+            near: Array = y + amount * y * (1 - y)
+            return near
 
         changed = tanh_as(near_tanh) if name == "tanh" else sigmoid_as(near_sigmoid)
         return operating(changed, WITH_TANH if name == "tanh" else GATED)(kernel)

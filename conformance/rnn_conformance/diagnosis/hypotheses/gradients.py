@@ -124,7 +124,8 @@ def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
     def change(kernel: Backward, name: str, gradient: Array) -> Array:
         if name in ("h_0", "c_0"):
             kept = np.array([float(keep(lane)) for lane in kernel.lanes])
-            return np.asarray(np.multiply(gradient, kept.reshape(-1, *[1] * (gradient.ndim - 1))))
+            some: Array = gradient * kept.reshape(-1, *[1] * (gradient.ndim - 1))
+            return some
         return gradient if keep(name.partition("_l")[2] and f"l{name.rpartition('_l')[2]}") else gradient * 0
 
     return change
@@ -560,7 +561,7 @@ add(
 add(
     "back-through-no-weights",
     "the backward pass leaves the recurrent product out",
-    _cell(_with_recurrent(lambda w: w * 0)),
+    _cell(_with_recurrent(np.zeros_like)),
 )
 add(
     "cell-not-carried",
