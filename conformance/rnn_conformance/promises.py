@@ -16,12 +16,13 @@ from rnn_conformance.record import CheckResult
 RAN = frozenset({"passed", "expected_failure", "unexpected_pass", "inconclusive"})
 
 
-def promised(check: Check, profile: str) -> int:
-    """The examples of one unit of work of this check."""
-    return max(1, round(EXAMPLES[profile] * check.share) // 2)
+def promised(check: Check, profile: str, most: int | None = None) -> int:
+    """The examples of one unit of work of this check, on a backend that takes so many at most."""
+    drawn = round(EXAMPLES[profile] * check.share)
+    return max(1, (drawn if most is None else min(drawn, most)) // 2)
 
 
-def shortfalls(results: Iterable[CheckResult], profile: str) -> list[str]:
+def shortfalls(results: Iterable[CheckResult], profile: str, most: int | None = None) -> list[str]:
     """A sentence for each family that ran fewer examples than the profile promises. One that failed says enough."""
     families: dict[str, list[CheckResult]] = {}
     for result in results:
@@ -30,7 +31,10 @@ def shortfalls(results: Iterable[CheckResult], profile: str) -> list[str]:
     found = []
     for family, units in families.items():
         ran = [unit for unit in units if unit.outcome in RAN]
-        due, examples = sum(promised(CHECKS[unit.id], profile) for unit in ran), sum(unit.examples for unit in ran)
+        due, examples = (
+            sum(promised(CHECKS[unit.id], profile, most) for unit in ran),
+            sum(unit.examples for unit in ran),
+        )
         if all(unit.outcome == "not_run" for unit in units):
             found.append(f"{family} ran in none of its {len(units)} units of work")
         elif examples < due:

@@ -157,7 +157,7 @@ def record_of(
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
         time_budget=request.time_budget,
-        shortfalls=shortfalls(checks, request.profile),
+        shortfalls=shortfalls(checks, request.profile, backend.max_examples),
         bins=BINS,
         axes={axis: list(names) for axis, names in AXES.items()},
         checks=checks,

@@ -41,6 +41,14 @@ def test_too_few_examples_are_an_error_not_a_pass() -> None:
     assert shortfalls(together, "ci") == []  # a family's units promise together
 
 
+def test_a_backend_that_takes_few_examples_promises_fewer() -> None:
+    check = load_checks()["values.stack"]
+    assert promised(check, "thorough", 4) == 2 < promised(check, "thorough")
+    few = result("values.stack", examples=2)
+    assert shortfalls([few], "thorough", 4) == []
+    assert shortfalls([few], "thorough")
+
+
 def test_what_is_not_offered_promises_nothing_and_what_failed_says_enough() -> None:
     assert shortfalls([result("values.stack", outcome="not_offered", examples=0)], "ci") == []
     assert shortfalls([result("values.stack", outcome="failed", examples=1)], "ci") == []

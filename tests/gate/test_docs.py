@@ -75,6 +75,7 @@ def test_every_block_of_a_document_runs(document: Path, tmp_path: Path, tools: P
     for block in blocks(document):
         text = block.text
         if block.language == "python" and (file := re.match(r"# ([\w/]+\.py)\n", text)):
+            (place / file[1]).parent.mkdir(exist_ok=True)
             (place / file[1]).write_text(text)
         if block.language == "python":
             command = ["python", "-c", text]
@@ -101,6 +102,18 @@ def test_what_is_run_elsewhere_is_run_there(text: str) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text("utf-8")):
         assert (document.parent / target).exists(), target
+
+
+def test_promises_are_those_that_are_written_down() -> None:
+    from dataclasses import replace
+
+    from rnn_conformance.check import EXAMPLES
+    from rnn_conformance.promises import promised
+    from rnn_conformance.run import load_checks
+
+    whole = replace(load_checks()["values.cell"], share=1.0)
+    rows = [f"| `{name}` | {count} | {promised(whole, name)} |" for name, count in EXAMPLES.items()]
+    assert "\n".join(rows) in (ROOT / "docs" / "gate.md").read_text("utf-8")
 
 
 def test_expectations_in_the_documents_are_well_formed(tmp_path: Path) -> None:
