@@ -415,13 +415,17 @@ def finding_of(
 def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
     """The result of a unit in which the suite's own process died, while it was trying this case."""
     said = " ".join(last_words[:2000].split())
-    finding = case and Finding(
-        id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
-        sentence=check.sentence,
-        source=check.source,
-        message=f"the suite's own process died: {said}",
-        case=str(case),
-        fields=case.to_dict(),
+    finding = (
+        None
+        if case is None
+        else Finding(
+            id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
+            sentence=check.sentence,
+            source=check.source,
+            message=f"the suite's own process died: {said}",
+            case=str(case),
+            fields=case.to_dict(),
+        )
     )
     return CheckResult(
         id=unit.check,

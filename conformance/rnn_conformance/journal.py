@@ -1,7 +1,7 @@
 """The journal of a run: results as they come, one to a line, so that nothing found is lost where a run is cut short.
 
-It lies beside the record while a run lasts, and is locked, so that two runs into one folder do not mix. A run that came to
-its end takes it away; of one that did not, `--resume` goes on from it.
+It lies beside the record while a run lasts, and is locked, so that two runs into one folder do not mix. One that came
+to its end takes it away; of one that did not, `--resume` goes on from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
     suite: str
     backend: str
     backend_version: str
-    asked: dict[str, None | bool | int | float | str]
+    asked: dict[str, bool | int | float | str | None]
 
 
 class Journal:

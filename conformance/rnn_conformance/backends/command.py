@@ -28,6 +28,7 @@ from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
 from rnn_conformance.backends import safetensors
 from rnn_conformance.config import LayerConfig
 
+LONGEST = 2**24  # bytes of an answer
 PATIENCE = 60.0  # seconds that an answer may take
 
 
@@ -51,6 +52,9 @@ class Conversation:
         """
         with self.lock:
             process = self._running()
+            if self.pending:
+                process.kill()
+                raise CommandFailed(f"{self.command[0]} wrote more than one line: {self.pending[:200]!r}")
             assert process.stdin is not None
             try:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -87,6 +91,9 @@ class Conversation:
                 if not (more := os.read(process.stdout.fileno(), 1 << 16)):
                     break
                 self.pending += more
+                if len(self.pending) > LONGEST:
+                    process.kill()
+                    raise CommandFailed(f"an answer must be a JSON object in one line, not {len(self.pending):,} bytes")
         line, end, self.pending = self.pending.partition(b"\n")
         return line + end
 
@@ -100,7 +107,7 @@ class Conversation:
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise CommandFailed(f"an answer must be a JSON object in one line, not {line[:200]!r}")

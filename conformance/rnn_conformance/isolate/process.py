@@ -10,6 +10,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -161,10 +162,12 @@ class Nursery:
             code: int | None = self._ask({"ended": pid, "at_once": at_once})
             return code
         try:
-            return process.wait(0 if at_once else 1)
+            code: int | None = process.wait(0 if at_once else 1)
         except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+            code = None
+        with suppress(ProcessLookupError):  # with the processes that it started
+            os.killpg(pid, signal.SIGKILL)
+        return process.wait() if code is None else code
 
     def close(self) -> None:
         """End the nursery. Its workers end with it."""
