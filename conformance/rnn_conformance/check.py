@@ -220,7 +220,7 @@ class _Run:
     def body(self, case: Case) -> None:
         """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
         try:
-            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+            if self.check.offered and (reason := self.subject.supports(case.config)):
                 raise NotOffered(reason)
             self.check.body(self.subject, case)
         finally:

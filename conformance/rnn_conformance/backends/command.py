@@ -52,9 +52,6 @@ class Conversation:
         """
         with self.lock:
             process = self._running()
-            if self.pending:
-                process.kill()
-                raise CommandFailed(f"{self.command[0]} wrote more than one line: {self.pending[:200]!r}")
             assert process.stdin is not None
             try:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -64,6 +61,8 @@ class Conversation:
                 line = b""
             if not line.endswith(b"\n"):
                 raise CommandFailed(self._last_words(process))
+            if self.pending:  # it would be taken for the answer to the next request
+                raise self._stopped(process, f"an answer must be one line, after which came {self.pending[:200]!r}")
         return self._answer(line)
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -92,10 +91,16 @@ class Conversation:
                     break
                 self.pending += more
                 if len(self.pending) > LONGEST:
-                    process.kill()
-                    raise CommandFailed(f"an answer must be a JSON object in one line, not {len(self.pending):,} bytes")
+                    said = f"an answer must be a JSON object in one line, not {len(self.pending):,} bytes"
+                    raise self._stopped(process, said)
         line, end, self.pending = self.pending.partition(b"\n")
         return line + end
+
+    def _stopped(self, process: subprocess.Popen[bytes], why: str) -> CommandFailed:
+        """End an executable that is not to be asked again."""
+        process.kill()
+        process.wait()
+        return CommandFailed(why)
 
     def _last_words(self, process: subprocess.Popen[bytes]) -> str:
         code = process.wait()
