@@ -60,6 +60,14 @@ def calibrate(session: nox.Session) -> None:
     session.run("python", "-m", "tests.calibrate", *session.posargs, env=ONE_THREAD)
 
 
+@nox.session
+def hostile(session: nox.Session) -> None:
+    """Try backends that crash, hang, leak and lie, runs that are cut short, and files that nobody would write."""
+    install(session, "tests")
+    session.run("pytest", "tests/hostile", "-n", "auto", *session.posargs, env=ONE_THREAD)
+    session.run("python", "-m", "tests.hostile.fuzz", env=ONE_THREAD)
+
+
 def install_only(session: nox.Session, group: str) -> None:
     """Install what a dependency group names, without the suite."""
     session.install(*CONSTRAINTS, *nox.project.dependency_groups(nox.project.load_toml(), group))
