@@ -9,6 +9,28 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = ("-c", "constraints.txt")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
 
+BACKENDS = {  # each with the extra that installs its library
+    "equinox": "equinox",
+    "flax": "flax",
+    "haiku": "haiku",
+    "keras-jax": "keras-jax",
+    "keras-tensorflow": "keras-tensorflow",
+    "keras-torch": "keras-torch",
+    "onnx-reference": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-torch-export": "onnxruntime-torch-export",
+    "opencv": "opencv",
+    "openvino": "openvino",
+    "torch": "torch",
+    "torch-cell": "torch",
+    "torch-compile": "torch",
+    "torch-compile-aot": "torch",
+    "torch-export": "torch",
+    "torch-functional": "torch",
+    "torch-quantized": "torch",
+    "torch-script": "torch",
+}
+
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the suite with torch, and what these dependency groups name."""
@@ -68,6 +90,38 @@ def hostile(session: nox.Session) -> None:
     session.run("python", "-m", "tests.hostile.fuzz", env=ONE_THREAD)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the suite against every faulty and every correct module of the zoo; write reports/faults."""
+    install(session)
+    session.run("python", "-m", "tests.faults", *session.posargs, env=ONE_THREAD)
+
+
 def install_only(session: nox.Session, group: str) -> None:
     """Install what a dependency group names, without the suite."""
     session.install(*CONSTRAINTS, *nox.project.dependency_groups(nox.project.load_toml(), group))
+
+
+def conformance_of(backend: str, extra: str) -> None:
+    """A session of its own for a backend, with its library; `--with NAME==VERSION` asks for another release of it."""
+
+    @nox.session(name=f"conformance-{backend}")
+    def session(session: nox.Session) -> None:
+        arguments, other = list(session.posargs), []
+        while "--with" in arguments:
+            at = arguments.index("--with")
+            other.append(arguments[at + 1])
+            del arguments[at : at + 2]
+        session.install(*(() if other else CONSTRAINTS), f".[{extra}]", *other)
+        session.run("rnn-conformance", "run", "--backend", backend, *arguments, env=ONE_THREAD)
+
+
+for _backend, _extra in BACKENDS.items():
+    conformance_of(_backend, _extra)
+
+
+@nox.session(venv_backend="none")
+def gallery(session: nox.Session) -> None:
+    """Make every record and report again, going on past a backend that cannot be installed."""
+    for backend in BACKENDS:
+        session.notify(f"conformance-{backend}", session.posargs)

@@ -70,7 +70,10 @@ class Noise:
     def of_activation(self, result: Array) -> Array:
         """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
         a = self.arithmetic
-        return self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff, a.smallest + a.activation_error)
+        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff, a.smallest)
+        if a.activation_error:
+            noisy += self._multiplied(np.full(noisy.shape, a.activation_error), POOL)
+        return noisy
 
     def _rounded(self, result: Array, relative: float, absolute: float) -> Array:
         noisy = self._multiplied(result, _factors(relative))

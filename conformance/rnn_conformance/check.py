@@ -17,11 +17,12 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
-from rnn_conformance.isolate import death_of
+from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
@@ -30,6 +31,7 @@ from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, 
 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
+REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
 DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
@@ -75,6 +77,7 @@ class Check:
     machine: Machine | None = None  # a state machine in place of cases that are drawn
     offered: bool = True  # whether it is about configs that the backend offers
     dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
+    deadly: bool = False  # whether it has ended processes of released libraries, so that it runs in isolation alone
 
     @property
     def family(self) -> str:
@@ -101,6 +104,7 @@ def check(
     machine: Machine | None = None,
     offered: bool = True,
     dtypes: tuple[str, ...] = (),
+    deadly: bool = False,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -114,7 +118,7 @@ def check(
         sentence = " ".join((body.__doc__ or "").split())
         id = f"{family}.{name}"
         made_check = Check(
-            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes
+            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes, deadly
         )
         CHECKS[made_check.id] = made_check
 
@@ -139,6 +143,7 @@ class _Run:
     examples: int = 0
     inconclusive: int = 0
     not_offered: dict[str, int] = field(default_factory=dict)
+    unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
     expected: tuple[Case, Broken, Expectation] | None = None
@@ -153,6 +158,8 @@ class _Run:
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
+        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+            return True
         self.shrinks += bool(self.failures)
         if self.shrinks > SHRINKS or self.tired:
             return True
@@ -220,7 +227,10 @@ class _Run:
     def body(self, case: Case) -> None:
         """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
         try:
+            if self.check.deadly and not isinstance(self.subject.backend, IsolatedBackend):
+                raise NotOffered("such calls have ended processes: they are made in isolation alone")
             if self.check.offered and (reason := self.subject.supports(case.config)):
+                self.unsupported += 1
                 raise NotOffered(reason)
             self.check.body(self.subject, case)
         finally:
@@ -275,10 +285,17 @@ def run_unit(
     examples = max(1, round(EXAMPLES[profile] * check.share))
     if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
         examples = 0 if tried else min(examples, few + 1)
-    if examples and (not tried or sum(run.not_offered.values()) < tried):
+    refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
+    if examples and (not tried or not refused):
         _generate(run, unit, examples)
     world.restore(backend, before)
     return _result(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def _offers_some(backend: Backend, unit: Unit) -> bool:
+    """Whether it supports the plainest config of this unit, so that others are worth drawing."""
+    extras = {name: values[0] for name, values in backend.extras(unit.cell).items()}
+    return backend.supports(LayerConfig(unit.cell, 1, 1, dtype=unit.dtype, device=unit.device, **extras)) is None
 
 
 def _offered(backend: Backend, case: Case) -> bool:
@@ -415,10 +432,9 @@ def finding_of(
 def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
     """The result of a unit in which the suite's own process died, while it was trying this case."""
     said = " ".join(last_words[:2000].split())
-    finding = (
-        None
-        if case is None
-        else Finding(
+    finding = None
+    if case is not None:
+        finding = Finding(
             id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
             sentence=check.sentence,
             source=check.source,
@@ -426,7 +442,6 @@ def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None)
             case=str(case),
             fields=case.to_dict(),
         )
-    )
     return CheckResult(
         id=unit.check,
         cell=unit.cell,

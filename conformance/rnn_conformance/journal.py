@@ -1,6 +1,6 @@
 """The journal of a run: results as they come, one to a line, so that nothing found is lost where a run is cut short.
 
-It lies beside the record while a run lasts, and is locked, so that two runs into one folder do not mix. One that came
+It lies beside the record while a run lasts, and is locked, so that two runs into one folder do not mix. A run that came
 to its end takes it away; of one that did not, `--resume` goes on from it.
 """
 

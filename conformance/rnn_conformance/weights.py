@@ -255,6 +255,8 @@ def _turned(convention: Convention, array: Array) -> Array:
 def _joined(convention: Convention, parts: list[Array], library: Any) -> Array:
     if len(parts) == 1:
         return parts[0]
-    if parts[0].ndim == 1:
-        return library.stack(parts) if convention.bias_rows else library.concatenate(parts)
-    return library.concatenate(parts, axis=0 if convention.transposed else 1)
+    if parts[0].ndim == 1 and convention.bias_rows:
+        stacked: Array = library.stack(parts)
+        return stacked
+    joined: Array = library.concatenate(parts, axis=0 if parts[0].ndim == 1 or convention.transposed else 1)
+    return joined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ class FunctionBackend(Backend):
         extras: Callable[[str], Mapping[str, tuple[Any, ...]]] | None = None,
     ) -> None:
         self.function = forward
+        functools.update_wrapper(self, forward)
         self.name = f"{forward.__module__}:{getattr(forward, '__name__', type(forward).__name__)}"
         self.declared = supports
         self.declared_extras = extras

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -102,7 +102,8 @@ class JaxBackend(Backend):
         return x, state if config.kind == "lstm" else state[0]
 
     def _compiled(self, config: LayerConfig) -> Callable[..., Any]:
-        return jax.jit(lambda parameters, input, hx, lengths: self.run(config, parameters, input, hx, lengths))
+        compiled: Callable[..., Any] = jax.jit(partial(self.run, config))
+        return compiled
 
     def _compiled_vjp(self, config: LayerConfig) -> Callable[..., Any]:
         def pulled(wanted: Any, fixed: Any, input: Any, hx: Any, lengths: Any, upstream: Any) -> Any:
@@ -112,7 +113,8 @@ class JaxBackend(Backend):
             results, pull = jax.vjp(call, wanted, input, hx)
             return results, pull(upstream)
 
-        return jax.jit(pulled)
+        compiled: Callable[..., Any] = jax.jit(pulled)
+        return compiled
 
     def beyond(self, config: LayerConfig) -> str | None:
         """Why a config is not offered, where a field is not as `extras` says."""
@@ -142,7 +144,7 @@ class JaxBackend(Backend):
 
     def settings(self) -> dict[str, Any]:
         """JAX's settings that decide results."""
-        return {"jax_enable_x64": jax.config.jax_enable_x64}  # type: ignore[attr-defined]
+        return {"jax_enable_x64": jax.config.jax_enable_x64}
 
     def restore(self, settings: Mapping[str, Any]) -> None:
         """Set them again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from rnn_reference.parameters import lanes
 
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, Convention, lay_out, take_back
@@ -47,7 +49,7 @@ class KerasLayer(Layer):
         for side, lane in zip(sides, own, strict=True):
             laid = lay_out(convention_of(config), parameters, lane)
             for name, variable in weights_of(side).items():
-                variable.assign(laid[name])
+                variable.assign(self.backend.from_numpy(np.ascontiguousarray(laid[name]), config.device))
         self.sides += sides
         return whole
 
@@ -117,22 +119,35 @@ class KerasBackend(Backend):
     """Keras on one of its backends, which is fixed when it is imported."""
 
     # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
-    policy = replace(Policy(), unbatched=False)
+    policy = replace(Policy(), unbatched=False, zero_length="state")
     keras_backend = ""
 
     def __init__(self) -> None:
-        if "keras" in sys.modules and sys.modules["keras"].backend.backend() != self.keras_backend:
+        imported = sys.modules.get("keras")
+        if imported is not None and imported.backend.backend() != self.keras_backend:
             raise WrongUse("one process runs one of Keras's backends: it was imported with another")
-        os.environ["KERAS_BACKEND"] = self.keras_backend
-        import keras
-
-        self.keras = keras
         self.name = f"keras-{self.keras_backend}"
+        os.environ["KERAS_BACKEND"] = self.keras_backend
+        self.keras, self.library = (self._imported(name) for name in ("keras", self.keras_backend))
+
+    def _imported(self, name: str) -> Any:
+        """A module that the extra of this backend installs."""
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise WrongUse(f"there is no module {error.name!r} (install rnn-conformance[{self.name}])") from error
 
     @property
     def version(self) -> str:
         """Keras's."""
         return str(self.keras.__version__)
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """In float64, but for TensorFlow, that of float32: keras.ops.matmul casts what it multiplies to
+        keras.backend.result_type, which "attempts to match the result of jnp.result_type" and says float32 for float64.
+        """
+        wide = dtype == "float64" and self.keras.backend.result_type("float64", "float64") == "float32"
+        return arithmetic_of("float32" if wide else dtype, self.policy.flush_subnormals)
 
     def supports(self, config: LayerConfig) -> str | None:
         """No projection; dropout acts on a layer's own input, once for all steps, and not between layers."""
@@ -161,6 +176,7 @@ class KerasBackend(Backend):
             "return_state": True,
             "zero_output_for_mask": True,
             "go_backwards": go_backwards,
+            "recurrent_initializer": "zeros",  # the default one, orthogonal, fails in bfloat16 (reports/README.md)
             "dtype": config.dtype,
         }
         if config.kind == "lstm":
@@ -201,8 +217,7 @@ class KerasBackend(Backend):
 
     def environment(self) -> dict[str, str]:
         """Keras and what it runs on."""
-        library = sys.modules[self.keras_backend]
-        return {"keras": self.version, self.keras_backend: str(getattr(library, "__version__", "unknown"))}
+        return {"keras": self.version, self.keras_backend: str(self.library.__version__)}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KerasBackend:
         return self
@@ -215,11 +230,9 @@ class KerasTorchBackend(KerasBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        import torch
-
         from rnn_conformance.backends.torch import TorchBackend
 
-        self.torch, self.arrays = torch, TorchBackend()
+        self.arrays = TorchBackend()
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """A tensor over the same memory."""
@@ -245,7 +258,7 @@ class KerasTorchBackend(KerasBackend):
         self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
     ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
         """By torch.autograd."""
-        from rnn_conformance.backends.drop_in import differentiate
+        from rnn_conformance.backends.drop_in import taped
 
         own = {
             f"{k} {name}": variable.value
@@ -254,7 +267,8 @@ class KerasTorchBackend(KerasBackend):
         }
         for parameter in own.values():
             parameter.grad = None
-        output, state, found = differentiate(layer.run, own, input, hx, *upstream, lengths)
+        output, state, differentiate = taped(layer.run, own, input, hx, lengths)
+        found = differentiate(*upstream)
         by_variable = [[found[f"{k} {name}"] for name in weights_of(side)] for k, side in enumerate(layer.sides)]
         return output, state, {n: g for n, g in found.items() if n not in own}, by_variable
 
@@ -266,11 +280,8 @@ class KerasJaxBackend(KerasBackend):
     max_examples = 1
 
     def __init__(self) -> None:
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
         super().__init__()
-        self.jax = jax
+        self.library.config.update("jax_enable_x64", True)
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """NumPy arrays go in as they are."""
@@ -281,13 +292,11 @@ class KerasTensorFlowBackend(KerasBackend):
     """Keras on TensorFlow."""
 
     keras_backend = "tensorflow"
+    policy = replace(KerasBackend.policy, flush_subnormals=True)
 
     def __init__(self) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         super().__init__()
-        import tensorflow
-
-        self.tensorflow = tensorflow
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """NumPy arrays go in as they are."""
@@ -300,12 +309,12 @@ class KerasTensorFlowBackend(KerasBackend):
         tensor = self.keras.ops.convert_to_tensor
         parts = () if hx is None else tuple(map(tensor, hx if isinstance(hx, tuple) else (hx,)))
         leaf, own = tensor(input), [[v.value for v in weights_of(side).values()] for side in layer.sides]
-        with self.tensorflow.GradientTape() as tape:
+        with self.library.GradientTape() as tape:
             tape.watch([leaf, *parts])
             output, state = layer.run(leaf, parts or None, lengths)
         states = state if isinstance(state, tuple) else (state,)
         d_states = upstream[1] if isinstance(upstream[1], tuple) else (upstream[1],)
-        zero = self.tensorflow.UnconnectedGradients.ZERO
+        zero = self.library.UnconnectedGradients.ZERO
         by_input, by_parts, by_variable = tape.gradient(
             [output, *states],
             [leaf, list(parts), own],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from rnn_reference.parameters import lanes
 
@@ -19,6 +20,7 @@ from rnn_conformance.backends.onnxruntime import OnnxRuntimeBackend
 from rnn_conformance.config import LayerConfig
 
 STATES = ("h", "c")
+EXPORTING = threading.Lock()  # torch.onnx.export sets a global and allows no second export beside it
 
 
 class ExportedLayer(OnnxLayer):
@@ -43,9 +45,10 @@ class ExportedLayer(OnnxLayer):
 
     def run(self, hx: bool, lengths: bool) -> Run:
         """The session of the export that has these inputs."""
-        if (hx, lengths) not in self.compiled:
-            self.compiled[hx, lengths] = self.backend.compile(self.exported(hx))
-        return self.compiled[hx, lengths]
+        with EXPORTING:
+            if (hx, lengths) not in self.compiled:
+                self.compiled[hx, lengths] = self.backend.compile(self.exported(hx))
+            return self.compiled[hx, lengths]
 
     def exported(self, hx: bool) -> Any:
         """The module as a model whose steps and batch are symbols."""
@@ -62,17 +65,18 @@ class ExportedLayer(OnnxLayer):
         parts = tuple(torch.zeros(count, rows, size, dtype=dtype) for size in config.state_sizes)
         names = [f"{name}_0" for name in STATES[: len(parts)]] if hx else []
         sequence = {0: "batch", 1: "steps"} if config.batch_first else {0: "steps", 1: "batch"}
-        file = io.BytesIO()
-        torch.onnx.export(
-            module,
-            (torch.zeros(shape, dtype=dtype), *((parts if len(parts) == 2 else parts[0],) if hx else ())),
-            file,
-            dynamo=False,
-            opset_version=17,
-            input_names=["input", *names],
-            output_names=["output", *(f"{name}_n" for name in STATES[: len(parts)])],
-            dynamic_axes={"input": sequence, "output": sequence} | {name: {1: "batch"} for name in names},
-        )
+        file: Any = io.BytesIO()
+        with warnings.catch_warnings(action="ignore"):  # of this exporter's age
+            torch.onnx.export(
+                module,
+                (torch.zeros(shape, dtype=dtype), *((parts if len(parts) == 2 else parts[0],) if hx else ())),
+                file,
+                dynamo=False,
+                opset_version=17,
+                input_names=["input", *names],
+                output_names=["output", *(f"{name}_n" for name in STATES[: len(parts)])],
+                dynamic_axes={"input": sequence, "output": sequence} | {name: {1: "batch"} for name in names},
+            )
         return onnx.load_model_from_string(file.getvalue())
 
 

@@ -48,7 +48,7 @@ class TorchCompileBackend(TorchBackend):
         super().__init__()
         self.name = "torch-compile"
         torch._dynamo.config.allow_rnn = True
-        torch._dynamo.config.recompile_limit = 1 << 20  # beyond it the module would run uncompiled, and say so nowhere
+        torch._dynamo.config.recompile_limit = 1 << 20  # beyond it calls are refused
         torch._dynamo.config.accumulated_recompile_limit = 1 << 20
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
@@ -65,7 +65,7 @@ class TorchCompileBackend(TorchBackend):
 
 
 class TorchAotBackend(TorchCompileBackend):
-    """The same without code generation: Dynamo, AOTAutograd and Inductor's decompositions, run operation by operation."""
+    """The same without code generation: Dynamo, AOTAutograd and Inductor's decompositions, run one by one."""
 
     compiler = "aot_eager_decomp_partition"
 

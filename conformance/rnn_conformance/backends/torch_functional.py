@@ -41,17 +41,14 @@ class FunctionalLayer(ModuleLayer):
         self.module.train()
         wanted = {name: tensor for name, tensor in self.held.items() if name not in frozen}
 
-        def call(parameters: Any, input: Any, hx: Any) -> Any:
+        def call(parameters: Any, input: Any, hx: Any = None) -> Any:
             given = FunctionalLayer(self.module, self.config, {**self.held, **parameters})
             return given.run(input, hx, lengths)
 
-        if hx is None:
-            (output, state), pull = vjp(lambda parameters, input: call(parameters, input, None), wanted, input)
-            by_parameters, by_input = pull((output_gradient, state_gradient))
-            return output, state, {"input": by_input, **by_parameters}
-        (output, state), pull = vjp(call, wanted, input, hx)
-        by_parameters, by_input, by_state = pull((output_gradient, state_gradient))
-        parts = by_state if isinstance(by_state, tuple) else (by_state,)
+        given = (wanted, input) if hx is None else (wanted, input, hx)
+        (output, state), pull = vjp(call, *given)[:2]
+        by_parameters, by_input, *by_state = pull((output_gradient, state_gradient))
+        parts = by_state[0] if by_state and isinstance(by_state[0], tuple) else by_state
         return output, state, {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
 
     def parameters(self) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ class LSTMHolder(torch.nn.Module):
         hx: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Forward on a tensor."""
-        return self.rnn(input, hx)
+        return self.rnn(input, hx)  # type: ignore[no-any-return]
 
     @torch.jit.export
     def packed(
@@ -40,7 +40,7 @@ class LSTMHolder(torch.nn.Module):
         hx: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[PackedSequence, tuple[Tensor, Tensor]]:
         """Forward on a packed sequence."""
-        return self.rnn(input, hx)
+        return self.rnn(input, hx)  # type: ignore[no-any-return]
 
 
 class Holder(torch.nn.Module):
@@ -52,16 +52,18 @@ class Holder(torch.nn.Module):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Forward on a tensor."""
-        return self.rnn(input, hx)
+        return self.rnn(input, hx)  # type: ignore[no-any-return]
 
     @torch.jit.export
     def packed(self, input: PackedSequence, hx: Tensor | None = None) -> tuple[PackedSequence, Tensor]:
         """Forward on a packed sequence."""
-        return self.rnn(input, hx)
+        return self.rnn(input, hx)  # type: ignore[no-any-return]
 
 
 class ScriptLayer(ModuleLayer):
     """A scripted module."""
+
+    module: Any
 
     def _call(self, input: Any, hx: Any) -> Any:
         if input is None:  # or no module of this class would ever run again in this process: see reports/README.md

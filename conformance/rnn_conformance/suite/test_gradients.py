@@ -28,7 +28,9 @@ def verify(subject: Subject, case: Case, *names: str) -> None:
     upstream = upstream_of(case, inputs)
     truth = subject.gradient_truth(case.config, inputs, upstream)
     layer = subject.layer(case.config, inputs.parameters)
-    _, found = layer.gradients(case, inputs, upstream)
+    result, found = layer.gradients(case, inputs, upstream)
+    budgets = subject.truth_unguarded(case.config, inputs).budgets
+    subject.agree(result.arrays, budgets, "where gradients are taken, ")  # a kernel may go another way then
     chosen = {name: array for name, array in found.items() if name in (names or inputs.parameters)}
     subject.agree(chosen, truth.budgets, "the gradient by ")
 

@@ -1,0 +1,119 @@
+"""Backends over ONNX models: the models themselves, and each backend whose library is installed."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import rnn_conformance
+from rnn_conformance.backend import WrongUse
+from rnn_conformance.backends import BUILT_IN, EXTRAS, load_backend
+from rnn_conformance.case import Case
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.oracle import reference
+
+OPERATORS = ("LSTM", "GRU", "RNN")
+CHECKS = ["values.cell", "values.stack", "steps.stepwise", "errors.unsupported"]
+OVER_ONNX = ["onnx-reference", "onnxruntime", "onnxruntime-torch-export", "openvino"]
+
+
+def backend_named(name: str) -> Any:
+    """The backend, where its library is installed."""
+    try:
+        return load_backend(name)
+    except WrongUse as reason:
+        if "there is no module" in str(reason):
+            pytest.skip(str(reason))
+        raise
+
+
+def nodes(config: LayerConfig, hx: bool = False, lengths: bool = False) -> list[Any]:
+    """The recurrent nodes of a config's model."""
+    pytest.importorskip("onnx")
+    from rnn_conformance.backends.onnx_model import model_of
+
+    parameters = Case(config, 2, 2).inputs().parameters
+    return [node for node in model_of(config, parameters, hx, lengths).graph.node if node.op_type in OPERATORS]
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def test_optional_inputs_are_left_out_and_given() -> None:
+    (node,) = nodes(LayerConfig("lstm", 2, 3, bias=False))
+    assert list(node.input) == ["input", "W_0", "R_0"]
+    (node,) = nodes(LayerConfig("lstm", 2, 3, peepholes=True), hx=True, lengths=True)
+    assert list(node.input) == ["input", "W_0", "R_0", "B_0", "lengths", "h_0_0", "c_0_0", "P_0"]
+    (node,) = nodes(LayerConfig("gru", 2, 3, bias=False), hx=True)
+    assert list(node.input) == ["input", "W_0", "R_0", "", "", "h_0_0"]
+
+
+def test_attributes_are_left_out_at_their_defaults_and_given_elsewhere() -> None:
+    assert attributes(nodes(LayerConfig("gru", 2, 3, reset_after=False))[0]) == {"hidden_size": 3}
+    found = attributes(nodes(LayerConfig("lstm", 2, 3, clip=0.5, input_forget=True, batch_first=True))[0])
+    assert found == {"hidden_size": 3, "clip": 0.5, "input_forget": 1, "layout": 1}
+    assert attributes(nodes(LayerConfig("gru", 2, 3))[0])["linear_before_reset"] == 1
+    assert attributes(nodes(LayerConfig("rnn_relu", 2, 3))[0])["activations"] == [b"Relu"]
+
+
+def test_every_direction_is_driven() -> None:
+    def directions(bidirectional: bool) -> list[bytes]:
+        config = LayerConfig("gru", 2, 3, num_layers=3, bidirectional=bidirectional)
+        return [attributes(node).get("direction", b"") for node in nodes(config)]
+
+    assert directions(False) == [b"", b"", b""]
+    assert directions(True) == [b"bidirectional", b"", b"reverse", b"bidirectional"]
+
+
+@pytest.mark.parametrize("hx", [True, False])
+@pytest.mark.parametrize("lengths", [None, (4, 1, 2)])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+def test_models_are_valid(cell: str, lengths: Any, hx: bool) -> None:
+    onnx = pytest.importorskip("onnx")
+    from rnn_conformance.backends.onnx_model import model_of
+
+    for batch_first in (False, True):
+        config = LayerConfig(cell, 2, 3, num_layers=3, bidirectional=True, batch_first=batch_first)
+        parameters = Case(config, 4, 3).inputs().parameters
+        onnx.checker.check_model(model_of(config, parameters, hx, lengths is not None), full_check=True)
+
+
+@pytest.mark.parametrize("name", OVER_ONNX)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_a_backend_equals_the_oracle(name: str, cell: str) -> None:
+    backend = backend_named(name)
+    extras = {field: values[-1] for field, values in backend.extras(cell).items()}
+    config = LayerConfig(cell, 3, 4, num_layers=2, bidirectional=True, **extras)
+    lengths = (5, 2, 4) if backend.policy.lengths else None
+    case = Case(config, 5, 3, lengths=lengths, values="uniform", seed=1)
+    inputs = case.inputs()
+    hx = inputs.hx if cell == "lstm" else inputs.hx[0]
+    output, state = backend.layer(config, inputs.parameters).forward(inputs.input, hx, lengths)
+    due, final = reference(config, inputs.parameters, inputs.input, hx, lengths=lengths)
+    assert np.allclose(output, due, atol=1e-5)
+    for part, whole in zip(state if cell == "lstm" else (state,), final if cell == "lstm" else (final,), strict=True):
+        assert np.allclose(part, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OVER_ONNX)
+def test_a_backend_conforms_but_for_what_it_declares(name: str) -> None:
+    record = rnn_conformance.check_backend(backend_named(name), checks=CHECKS).record
+    outcomes = {(r.id, r.cell, r.outcome) for r in record.checks if r.dtype == "float32"}
+    assert {outcome for _, _, outcome in outcomes} <= {"passed", "not_offered"}
+    assert {("values.cell", "lstm", "passed"), ("values.stack", "gru", "passed")} <= outcomes
+
+
+EXTRA_OF = {name: EXTRAS.get(target.partition(":")[0].rpartition(".")[2], "") for name, target in BUILT_IN.items()}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, extra in EXTRA_OF.items() if extra))
+def test_a_missing_library_gets_one_sentence_that_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("torch", "onnx", "onnxruntime", "openvino", "keras", "jax", "flax", "equinox", "haiku"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    for loaded in [other for other in sys.modules if other.startswith("rnn_conformance.backends.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    with pytest.raises(WrongUse, match=rf"there is no module .*\(install rnn-conformance\[{EXTRA_OF[name]}\]\)"):
+        load_backend(name)
