@@ -83,6 +83,14 @@ def calibrate(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Try backends that crash, hang, leak and lie, runs that are cut short, and files that nobody would write."""
+    install(session, "tests")
+    session.run("pytest", "tests/hostile", "-n", "auto", *session.posargs, env=ONE_THREAD)
+    session.run("python", "-m", "tests.hostile.fuzz", env=ONE_THREAD)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Run the suite against every faulty and every correct module of the zoo; write reports/faults."""
     install(session)

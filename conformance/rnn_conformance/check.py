@@ -230,7 +230,7 @@ class _Run:
         try:
             if self.check.deadly and not isinstance(self.subject.backend, IsolatedBackend):
                 raise NotOffered("such calls have ended processes: they are made in isolation alone")
-            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+            if self.check.offered and (reason := self.subject.supports(case.config)):
                 self.unsupported += 1
                 raise NotOffered(reason)
             self.check.body(self.subject, case)

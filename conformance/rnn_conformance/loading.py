@@ -32,6 +32,7 @@ def load(request: Request) -> Backend:
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].manual_seed(0)  # by itself it draws one, and dropout's masks would differ from run to run
     return backend
 
 

@@ -242,7 +242,7 @@ class Collector:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the record and the page, of as much as was run."""
         if exitstatus == pytest.ExitCode.INTERRUPTED and (xdist := self.config.pluginmanager.get_plugin("dsession")):
-            xdist.nodemanager.EXIT_TIMEOUT = 1  # seconds that workers have to end by themselves
+            xdist.nodemanager.EXIT_TIMEOUT = 0.2  # seconds that workers have to end by themselves
         if (self.results or self.known) and not session_of(self.config).wrong_use(self.results.values()):
             every = [*self.known.values(), *self.results.values()]
             ends = (

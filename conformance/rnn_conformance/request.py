@@ -41,10 +41,13 @@ class Request:
 
     @property
     def isolated(self) -> bool:
-        """Whether the backend runs in a process of its own: what others wrote by hand does, unless it is not wanted."""
+        """Whether the backend runs in a process of its own: drop-in modules and commands do, unless it is not wanted.
+
+        A function does too, which only loading shows.
+        """
         if self.isolate is not None:
             return self.isolate
-        return bool(self.lstm or self.gru or self.rnn) or self.backend.partition(":")[0] in ("function", "command")
+        return bool(self.lstm or self.gru or self.rnn) or self.backend.startswith("command:")
 
     def known(self, backend: Backend) -> tuple[Expectation, ...]:
         """The deviations that the file named, or else the backend's own, declares.
@@ -66,15 +69,17 @@ class Request:
         Raises:
             WrongUse: where there is no such backend or device, or loading it ends its process.
         """
-        if self.isolated:
-            from dataclasses import asdict
+        from dataclasses import asdict
 
-            from rnn_conformance.isolate import IsolatedBackend
-
-            return IsolatedBackend(asdict(self), self.call_timeout, self.memory_limit)
+        from rnn_conformance.backends.function import FunctionBackend
+        from rnn_conformance.isolate import IsolatedBackend
         from rnn_conformance.loading import load
 
-        return load(self)
+        if not self.isolated:
+            backend = load(self)
+            if self.isolate is False or not isinstance(backend, FunctionBackend):
+                return backend
+        return IsolatedBackend(asdict(self), self.call_timeout, self.memory_limit)
 
 
 def seconds(text: str) -> float:

@@ -73,6 +73,19 @@ class Subject:
     rtol: float | None = None  # a house rule instead of the budget
     atol: float | None = None
 
+    def supports(self, config: LayerConfig) -> str | None:
+        """Why the backend does not offer a config; None where it does.
+
+        Raises:
+            BackendRaised: where it fails to say.
+        """
+        try:
+            return self.backend.supports(config)
+        except WrongUse:
+            raise
+        except Exception as error:
+            raise BackendRaised("supports()", error) from error
+
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> DrivenLayer:
         """A layer of the backend.
 
@@ -80,7 +93,7 @@ class Subject:
             NotOffered: where the backend says so.
             BackendRaised: where it fails.
         """
-        if reason := self.backend.supports(config):
+        if reason := self.supports(config):
             raise NotOffered(reason)
         try:
             with _quiet(), self._timed():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .zoo import LIBRARY
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # backends are named tests.hostile.zoo:...
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,7 @@ from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
 from rnn_conformance.backends import safetensors
 from rnn_conformance.config import LayerConfig
 
+LONGEST = 2**24  # bytes of an answer
 PATIENCE = 60.0  # seconds that an answer may take
 
 
@@ -60,6 +61,8 @@ class Conversation:
                 line = b""
             if not line.endswith(b"\n"):
                 raise CommandFailed(self._last_words(process))
+            if self.pending:  # it would be taken for the answer to the next request
+                raise self._stopped(process, f"an answer must be one line, after which came {self.pending[:200]!r}")
         return self._answer(line)
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -87,8 +90,17 @@ class Conversation:
                 if not (more := os.read(process.stdout.fileno(), 1 << 16)):
                     break
                 self.pending += more
+                if len(self.pending) > LONGEST:
+                    said = f"an answer must be a JSON object in one line, not {len(self.pending):,} bytes"
+                    raise self._stopped(process, said)
         line, end, self.pending = self.pending.partition(b"\n")
         return line + end
+
+    def _stopped(self, process: subprocess.Popen[bytes], why: str) -> CommandFailed:
+        """End an executable that is not to be asked again."""
+        process.kill()
+        process.wait()
+        return CommandFailed(why)
 
     def _last_words(self, process: subprocess.Popen[bytes]) -> str:
         code = process.wait()
@@ -100,7 +112,7 @@ class Conversation:
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise CommandFailed(f"an answer must be a JSON object in one line, not {line[:200]!r}")

@@ -22,6 +22,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "I64": np.dtype(np.int64),
 }
+LARGEST = 2**30  # bytes of a file
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -45,9 +46,19 @@ def read(path: Path) -> dict[str, Array]:
 
     Raises:
         OSError: where there is none.
-        ValueError, KeyError, TypeError: where it is not of this format.
+        ValueError: where it is not of this format, or larger than any that a layer needs.
     """
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} is larger than {LARGEST:,} bytes")
     content = path.read_bytes()
+    try:
+        return _arrays(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path.name} is not in the safetensors format: {type(error).__name__}: {said}") from error
+
+
+def _arrays(content: bytes) -> dict[str, Array]:
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     found = {}

@@ -278,6 +278,12 @@ class IsolatedBackend(Backend):
         """Whether the backend's `from_numpy` gives an array over the same memory."""
         return bool(self.call("from_numpy()", None, "shares_memory", device))
 
+    @property
+    def process_id(self) -> int | None:
+        """That of the worker, where one lives."""
+        worker = self._life.worker
+        return worker.pid if worker is not None and worker.alive else None
+
     def close(self) -> None:
         """End the worker."""
         if self._life.worker is not None and self._life.worker.alive:

@@ -10,6 +10,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from rnn_conformance.verdict import printable
 START = 60.0  # seconds that loading a backend's library may take
 FORK = 10.0  # seconds that a fork may take
 WORDS = 500  # characters of a worker's last words
+STALE = "128"  # glibc fills new memory with its complement, so that what a kernel leaves unwritten is huge, not zero
 PROGRAM = "import sys; sys.path[:] = {path!r}; from rnn_conformance.isolate.worker import main; main({role!r}, {fd})"
 
 
@@ -105,6 +107,7 @@ class Nursery:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if output is None else output,
             stderr=subprocess.DEVNULL if output is None else output,
+            env={"MALLOC_PERTURB_": STALE} | os.environ,
             start_new_session=True,
         )
         sock.close()
@@ -157,14 +160,15 @@ class Nursery:
 
     def status(self, pid: int, at_once: bool) -> int | None:
         """A worker's exit code, negative for a signal; it is killed at once, or where it does not end by itself."""
-        if (process := self.children.pop(pid, None)) is None:
-            code: int | None = self._ask({"ended": pid, "at_once": at_once})
+        process = self.children.pop(pid, None)
+        code: int | None = self._ask({"ended": pid, "at_once": at_once}) if process is None else None
+        if process is None:
             return code
-        try:
-            return process.wait(0 if at_once else 1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(0 if at_once else 1)
+        with suppress(ProcessLookupError):  # with the processes that it started
+            os.killpg(pid, signal.SIGKILL)
+        return process.wait() if code is None else code
 
     def close(self) -> None:
         """End the nursery. Its workers end with it."""

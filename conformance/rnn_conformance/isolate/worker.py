@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, fields
 from itertools import count
@@ -292,35 +293,48 @@ def nurse(channel: wire.Channel, setup: Setup) -> None:
     preload(Request(**setup.request))
     alone = len(os.listdir("/proc/self/task")) == 1  # threads do not survive a fork, and the locks that they hold do
     channel.send(msgspec.msgpack.encode({"forks": alone}))
+    living: set[int] = set()
     while True:
         try:
             order = msgspec.msgpack.decode(channel.receive(), type=Order)
         except wire.Ended:
+            for pid in living:
+                _kill(pid)
             os._exit(0)
         if order.ended is not None:
+            living.discard(order.ended)
             channel.send(msgspec.msgpack.encode(_wait(order.ended, order.at_once)))
         else:
             given = socket.recv_fds(channel.sock, 1, 2)[1]
             pid = os.fork()
             if pid == 0:
+                os.setpgid(0, 0)
                 channel.close()
                 _speak_through(given[1])
                 work(wire.Channel(socket.socket(fileno=given[0])), setup)
+            with suppress(OSError):  # it has done so itself
+                os.setpgid(pid, pid)
+            living.add(pid)
             for fd in given:
                 os.close(fd)
             channel.send(msgspec.msgpack.encode(pid))
 
 
 def _wait(pid: int, at_once: bool) -> int:
-    """How a worker ended, killed where it does not end by itself."""
+    """How a worker ended, killed where it does not end by itself, with the processes that it started."""
     deadline = time.monotonic() + 1  # it has closed its socket, and may yet be about to end
-    while not at_once and time.monotonic() < deadline:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
+    ended, status = (0, 0) if at_once else os.waitpid(pid, os.WNOHANG)
+    while not (at_once or ended) and time.monotonic() < deadline:
         time.sleep(0.001)
-    os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    _kill(pid)
+    return os.waitstatus_to_exitcode(status if ended else os.waitpid(pid, 0)[1])
+
+
+def _kill(pid: int) -> None:
+    """End a worker's group of processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _speak_through(fd: int) -> None:
