@@ -82,6 +82,13 @@ def calibrate(session: nox.Session) -> None:
     session.run("python", "-m", "tests.calibrate", *session.posargs, env=ONE_THREAD)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the suite against every faulty and every correct module of the zoo; write reports/faults."""
+    install(session)
+    session.run("python", "-m", "tests.faults", *session.posargs, env=ONE_THREAD)
+
+
 def install_only(session: nox.Session, group: str) -> None:
     """Install what a dependency group names, without the suite."""
     session.install(*CONSTRAINTS, *nox.project.dependency_groups(nox.project.load_toml(), group))

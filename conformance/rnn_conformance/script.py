@@ -29,10 +29,11 @@ MOST_EVENTS = 8  # of a plain script
 
 def script_of(check: Check, case: Case, error: Broken, subject: Subject) -> str:
     """The script of a finding."""
+    outcome = getattr(error, "outcome", "failed")  # or of a backend in another process, crashed or timed_out
     before = world.snapshot(subject.backend)
     dialect = dialect_of(subject.backend)
     try:
-        plain = _plain(check, case, error, subject, dialect)
+        plain = "" if outcome == "timed_out" else _plain(check, case, error, subject, dialect)
     except Exception:  # whatever a faulty backend raises when it is used once more
         plain = ""
     finally:
@@ -47,8 +48,9 @@ def _plain(check: Check, case: Case, error: Broken, subject: Subject, dialect: D
     trace = _observed(check, case, subject)
     judge = Judge(subject.backend.arithmetic(case.config.dtype), subject.rtol, subject.atol)
     said = [f"{check.id}: {check.sentence}", str(case)]
-    if isinstance(error, BackendRaised) or "must be refused" in str(error):
-        wanted = "raised" if isinstance(error, BackendRaised) else "accepted"
+    raised = isinstance(error, BackendRaised) or getattr(error, "outcome", "failed") == "crashed"
+    if raised or "must be refused" in str(error):
+        wanted = "raised" if raised else "accepted"
         for events in _candidates(trace, len(trace.events) - 1):
             if _again(events, subject.backend).raised == (wanted == "raised"):
                 return dialect.script([*said, str(error)], events, wanted)

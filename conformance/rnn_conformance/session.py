@@ -20,7 +20,7 @@ from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
 from rnn_conformance.report.page import page
 from rnn_conformance.request import Request
-from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units
+from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units, with_command
 from rnn_conformance.strategies import Unit
 from rnn_conformance.verdict import verdict_lines
 
@@ -72,7 +72,8 @@ class Session:
         if result.finding is not None and result.outcome == "expected_failure":
             raise pytest.xfail.Exception(result.reason)
         if result.finding is not None:
-            pytest.fail(f"{result.finding.sentence}\n{result.finding.message}\n{result.finding.case}", pytrace=False)
+            found = with_command(result, self.request).finding or result.finding
+            pytest.fail(f"{found.sentence}\n{found.message}\n{found.case}\nreplay: {found.command}", pytrace=False)
         if result.outcome in ("not_offered", "not_run") and result.reason:
             raise pytest.skip.Exception(result.reason)
         if result.outcome != "passed":

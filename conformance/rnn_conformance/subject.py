@@ -301,6 +301,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a result is not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = self._outward_state(inputs.hx, batched, case.layout)

@@ -9,6 +9,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from rnn_conformance.run import load_checks
+
 from . import trial
 from .trial import Found, Trial
 from .zoo import Fault
@@ -24,6 +26,11 @@ class Job:
     profile: str
     seed: int
     in_order: bool
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its trial is one of a kind by."""
+        return self.module.name, self.profile, self.seed
 
 
 def _child(job: Job, outward: Connection, run: Callable[..., Trial]) -> None:
@@ -66,6 +73,7 @@ def trials(
     Args:
         patience: seconds without a word, after which a process counts as hanging.
     """
+    load_checks()  # once, for every process
     waiting = iter(jobs)
     at_work: dict[Connection, Running] = {}
     while True:

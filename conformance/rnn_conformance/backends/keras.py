@@ -123,7 +123,8 @@ class KerasBackend(Backend):
     keras_backend = ""
 
     def __init__(self) -> None:
-        if "keras" in sys.modules and sys.modules["keras"].backend.backend() != self.keras_backend:
+        imported = sys.modules.get("keras")
+        if imported is not None and imported.backend.backend() != self.keras_backend:
             raise WrongUse("one process runs one of Keras's backends: it was imported with another")
         self.name = f"keras-{self.keras_backend}"
         os.environ["KERAS_BACKEND"] = self.keras_backend

@@ -84,6 +84,13 @@ def test_results(subject: Subject, case: Case) -> None:
     subject.backend.assign(first.native_input, np.zeros(np.shape(subject.backend.to_numpy(first.native_input))))
     if bits(subject, first) != before:
         raise Broken("results of a call changed when its input was overwritten")
+    for k, part in enumerate(parts(first.native_state)):  # as users reset the state of some rows
+        others = before[: 1 + k] + before[2 + k :]
+        subject.backend.assign(part, np.zeros(np.shape(subject.backend.to_numpy(part))))
+        after = bits(subject, first)
+        if after[: 1 + k] + after[2 + k :] != others:
+            raise Broken(f"results of a call changed when its {('h_n', 'c_n')[k]} was overwritten")
+        before = after
 
 
 @check(PURE, needs=("values.stack",), unbatched=False, num_layers=1, share=0.7)

@@ -72,13 +72,12 @@ for _start, _words in (("bias_ih", "input"), ("bias_hh", "recurrent")):
             f"every gate is given the {_words} bias of the {_word}",
             lambda kernel, start=_start, gate=_gate: _bias_of_gate(kernel, start, gate),
         )
-        add(
-            f"weights.{_start}-of-{_word}-gate-but-candidate",
-            f"every gate but the candidate is given the {_words} bias of the {_word}",
-            lambda kernel, start=_start, gate=_gate: (
-                _bias_of_gate(kernel, start, gate, but=2) if gate != 2 else None
-            ),
-        )
+        if _gate != 2:
+            add(
+                f"weights.{_start}-of-{_word}-gate-but-candidate",
+                f"every gate but the candidate is given the {_words} bias of the {_word}",
+                lambda kernel, start=_start, gate=_gate: _bias_of_gate(kernel, start, gate, but=2),
+            )
 
 
 def _transposed_gates(kernel: Kernel, start: str) -> Kernel | None:

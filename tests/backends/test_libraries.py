@@ -1,0 +1,95 @@
+"""Backends of libraries: a few checks of each that is installed, and that a wrong kernel behind it is seen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from rnn_conformance.backend import Backend, Layer, WrongUse
+from rnn_conformance.backends import load_backend
+from rnn_conformance.check import run_unit
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.record import CheckResult
+from rnn_conformance.run import Request, load_checks
+from rnn_conformance.strategies import Unit
+
+TORCH = ("torch-compile-aot", "torch-export", "torch-functional", "torch-quantized", "torch-script")
+OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch")
+CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
+NO_GRADIENTS = ("keras-jax", "torch-quantized")
+pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
+
+
+def loaded(name: str) -> Backend:
+    """The backend, or a skipped test where its library is not installed."""
+    try:
+        return load_backend(name)
+    except WrongUse as error:
+        pytest.skip(str(error))
+
+
+def outcome(backend: Backend, check: str, cell: str = "gru") -> CheckResult:
+    """One check in float32."""
+    backend.max_examples = 1
+    known = Request(backend=backend.name).known(backend)
+    unit = Unit(check, cell, "float32", "cpu", 0)
+    return run_unit(load_checks()[check], unit, backend, "smoke", expectations=known)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", TORCH + OTHERS)
+def test_conforms(name: str, check: str) -> None:
+    result = outcome(loaded(name), check)
+    if check == "gradients.parameters" and name in NO_GRADIENTS:
+        assert result.outcome == "not_offered"
+    else:
+        assert result.examples
+        assert result.outcome in ("passed", "expected_failure"), result.finding
+
+
+@pytest.mark.parametrize("name", TORCH + OTHERS)
+def test_a_kernel_with_two_gates_swapped_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = loaded(name)
+    make = backend.layer
+
+    def swapped(config: LayerConfig, parameters: Mapping[str, Any]) -> Layer:
+        first, second, rest = np.split(parameters["weight_hh_l0"], (config.hidden_size, 2 * config.hidden_size))
+        return make(config, {**parameters, "weight_hh_l0": np.concatenate([second, first, rest])})
+
+    monkeypatch.setattr(backend, "layer", swapped)
+    assert outcome(backend, "values.stack").outcome == "failed"
+
+
+@pytest.mark.parametrize("name", ["torch-export", "torch-compile-aot"])
+def test_dropout_left_out_of_decompositions_is_seen(name: str) -> None:
+    result = outcome(loaded(name), "dropout.rate")
+    assert result.outcome == "expected_failure"
+    assert result.finding is not None
+    assert "0 of" in result.finding.message
+
+
+def test_few_cases_are_other_ones_in_other_units() -> None:
+    backend = loaded("torch-export")
+    seeds = set()
+    backend.max_examples = 1
+    monitored = backend.layer
+
+    def watched(config: LayerConfig, parameters: Mapping[str, Any]) -> Layer:
+        seeds.add(config)
+        return monitored(config, parameters)
+
+    backend.layer = watched  # type: ignore[method-assign]
+    for check in ("shapes.result", "values.stack", "values.final_state", "purity.repeat"):
+        assert (
+            run_unit(load_checks()[check], Unit(check, "rnn_tanh", "float32", "cpu", 0), backend, "smoke").examples == 1
+        )
+    assert len(seeds) > 1
+
+
+def test_a_missing_library_is_said_in_one_sentence_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(WrongUse, match=r"keras.*install rnn-conformance\[keras-torch\]"):
+        load_backend("keras-torch")
