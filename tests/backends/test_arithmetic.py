@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from rnn_conformance.arithmetic import arithmetic_of
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
