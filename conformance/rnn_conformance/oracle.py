@@ -207,7 +207,7 @@ def arguments_of(config: LayerConfig, inputs: Inputs, arrays: Mapping[str, Array
 
 
 def chaotic(budget: Budget) -> bool:
-    """Whether roundoff grows until results are more chance's than the equations': K runs cannot tell its tails there."""
+    """Whether roundoff grows until results are more chance's than the equations'; K runs cannot tell its tails then."""
     if not budget.truth.size:
         return False
     size = np.sqrt(np.square(budget.truth.astype(np.float64)).mean())

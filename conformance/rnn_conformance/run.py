@@ -67,7 +67,7 @@ def load_tests() -> dict[str, Callable[..., None]]:
 def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
     """The units of work of one check: a row of the report's matrix."""
     for cell in check.cells or CELLS:
-        for dtype in DTYPES:
+        for dtype in check.dtypes or DTYPES:
             yield Unit(check.id, cell, dtype, device, seed)
 
 

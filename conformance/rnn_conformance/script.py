@@ -17,6 +17,7 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.dialects import LONGEST, Dialect, dialect_of
+from rnn_conformance.isolate import death_of
 from rnn_conformance.judge import Judge, Wrong
 from rnn_conformance.subject import BackendRaised, Broken, NotOffered, SaysNothing, Subject
 from rnn_conformance.trace import Called, Copied, Differentiated, Event, Made, Trace, Wrote
@@ -37,6 +38,7 @@ def script_of(check: Check, case: Case, error: Broken, subject: Subject) -> str:
     except Exception:  # whatever a faulty backend raises when it is used once more
         plain = ""
     finally:
+        death_of(subject.backend)
         world.restore(subject.backend, before)
     if 0 < len(plain) <= LONGEST:
         return plain
@@ -85,6 +87,7 @@ def _observed(check: Check, case: Case, subject: Subject) -> Trace:
     trace = Trace(subject.backend)
     with suppress(Broken, SaysNothing, NotOffered):
         check.body(Subject(trace.backend, rtol=subject.rtol, atol=subject.atol), case)
+    death_of(subject.backend)
     return trace
 
 
@@ -108,6 +111,7 @@ def _candidates(trace: Trace, at: int) -> list[list[Event]]:
 
 def _again(events: list[Event], backend: Backend) -> Any:
     """Do all this once more; the last event as it went this time."""
+    death_of(backend)  # which died while something else was tried
     trace = Trace(backend)
     layers: list[Any] = []
     states: dict[int, Any] = {}

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 
 class Broken(AssertionError):
     """A backend broke a check; the message says how."""
+
+    outcome: ClassVar[Literal["failed", "crashed", "timed_out"]] = "failed"
 
 
 class Deviation(Broken):
@@ -360,6 +362,15 @@ class DrivenLayer:
         return replace(
             result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
         )
+
+    def often(self, result: Result, times: int) -> None:
+        """The same call many times, its results dropped unseen."""
+        try:
+            with _quiet(), self.subject._timed():
+                for _ in range(times):
+                    self.layer.forward(result.native_input, result.native_hx)
+        except Exception as error:
+            raise BackendRaised("the same call many times", error) from error
 
     def parameters(self) -> Mapping[str, Any]:
         """The layer's parameters in the backend's own type.

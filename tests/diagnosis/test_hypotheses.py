@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 from rnn_conformance.backends.numpy import NumPyBackend
@@ -13,9 +14,9 @@ from rnn_conformance.case import Case
 from rnn_conformance.config import CELLS, DTYPES, LayerConfig
 from rnn_conformance.diagnosis.catalogue import hypotheses
 from rnn_conformance.diagnosis.hypotheses.base import Hypothesis
-from rnn_conformance.diagnosis.kernel import Results
-from rnn_conformance.diagnosis.question import GradientQuestion, Question, asked, asked_for_gradients
+from rnn_conformance.diagnosis.question import Array, GradientQuestion, Question, asked, asked_for_gradients
 from rnn_conformance.diagnosis.search import RIGHT, alike, diagnose, fitting, ranked
+from rnn_conformance.diagnosis.table import table
 from rnn_conformance.subject import SaysNothing, Subject
 
 from tests.diagnosis.mistaken import MistakenBackend, cases
@@ -25,7 +26,7 @@ FOREVER = float("inf")
 
 
 @cache
-def _prediction(hypothesis: Hypothesis, case: Case, gradients: bool) -> tuple[float | None, Results] | None:
+def _prediction(hypothesis: Hypothesis, case: Case, gradients: bool) -> tuple[float | None, Array] | None:
     """What a mistake gives in a case, whatever a backend gives: shared by the tests of all hypotheses."""
     right = Subject(NumPyBackend())
     question = asked_for_gradients(right, case) if gradients else asked(right, case)
@@ -44,7 +45,7 @@ class _Remembering(Question):
     def budgets(self) -> dict[str, Budget]:  # type: ignore[override]
         return _right(self.case, isinstance(self, GradientQuestion))
 
-    def predicted_by(self, hypothesis: Hypothesis) -> tuple[float | None, Results] | None:
+    def predicted_by(self, hypothesis: Hypothesis) -> tuple[float | None, Array] | None:
         if hypothesis.tuned:
             return super().predicted_by(hypothesis)
         return _prediction(hypothesis, self.case, isinstance(self, GradientQuestion))
@@ -83,9 +84,9 @@ def _shown(hypothesis: Hypothesis) -> Iterator[Question]:
 @pytest.mark.parametrize("hypothesis", ALL, ids=lambda h: h.id)
 def test_recognised(hypothesis: Hypothesis) -> None:
     question = next(_shown(hypothesis))
-    fits = ranked(question, fitting(question, hypotheses(hypothesis.kind), FOREVER))
+    fits = ranked(fitting(question, hypotheses(hypothesis.kind), FOREVER))
     assert fits, "nothing fits"
-    first = [fit.hypothesis.id for fit in alike(question, fits)]
+    first = [fit.hypothesis.id for fit in alike(fits)]
     tuned_to_the_same = hypothesis.tuned and not fits[0].hypothesis.tuned
     assert hypothesis.id in first or tuned_to_the_same, first
 
@@ -105,3 +106,8 @@ def test_ids_and_sentences_are_unique() -> None:
     for hypothesis in ALL:
         assert hypothesis.sentence[0].islower() or hypothesis.sentence[0] in "{0123456789+-TH", hypothesis.sentence
         assert ("{amount}" in hypothesis.sentence) == hypothesis.tuned, hypothesis.id
+
+
+def test_table_in_docs_is_fresh() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text()
+    assert page.endswith(f"## All hypotheses\n\n{table()}"), "run python -m rnn_conformance.diagnosis.table"

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import CONTROLS, FAULTS
+from rnn_conformance.config import CELLS
+
+from . import FAULTS
 from .page import page
-from .pool import Job, trials
-from .record import PROFILES, ZooRecord, bar, key_of, new_record, read, verdict, write
-from .trial import Trial
+from .pool import trials
+from .record import PROFILES, ZooRecord, bar, new_record, read, verdict, write
+from .trial import Job, Trial
 
 FOLDER = Path("reports/faults")
 
@@ -24,16 +26,16 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     only = set(asked.only or ())
-    if unknown := only - {*FAULTS, *CONTROLS}:
-        print(f"there is no {', '.join(sorted(unknown))} in the zoo", file=sys.stderr)
+    if unknown := only - set(FAULTS):
+        print(f"there is no fault {', '.join(sorted(unknown))} in the zoo", file=sys.stderr)
         return 2
     profiles = asked.profile or list(PROFILES)
     record = new_record()
     if not only:
         record.joined(read(FOLDER))
-    done = {key_of(trial) for trial in record.trials}
-    jobs = [job for job in jobs_of(profiles, asked.seeds, only) if job.key not in done]
-    jobs.sort(key=lambda job: job.in_order)  # what is quick comes first, so that survivors are known early
+    done = {trial.key for trial in record.trials}
+    jobs = [job for job in jobs_of(profiles, asked.seeds, only) if not job.keys <= done]
+    jobs.sort(key=lambda job: job.fault is not None and job.in_order)  # what is slow comes last
     seeds = "1 seed" if asked.seeds == 1 else f"{asked.seeds} seeds"
     known = f", {len(done)} more are in the record already" if done else ""
     print(f"{' and '.join(profiles)}, {seeds}: {len(jobs)} runs of the suite{known}", flush=True)
@@ -65,13 +67,12 @@ def run_all(jobs: list[Job], record: ZooRecord, asked: argparse.Namespace, keep:
 def jobs_of(profiles: list[str], seeds: int, only: set[str]) -> Iterator[Job]:
     """Every trial: the first seed in the order of a real run, the others with the expected check first."""
     for profile in profiles:
-        for seed in range(seeds):
-            for fault in FAULTS.values():
-                if not only or fault.name in only:
-                    yield Job(fault, profile, seed, in_order=seed == 0)
-        for control in CONTROLS.values():
-            if not only or control.name in only:
-                yield Job(control, profile, 0, in_order=True)
+        for fault in FAULTS.values():
+            if not only or fault.name in only:
+                for seed in range(seeds):
+                    yield Job(profile, seed, fault, in_order=seed == 0)
+        for cell in () if only else CELLS:
+            yield Job(profile, 0, cell=cell)
 
 
 def _said(trial: Trial) -> str:
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Run the suite against the zoo.")
     parser.add_argument("--profile", action="append", choices=PROFILES, help="one of the two (default: both)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="independent seeds (default: 1)")
-    parser.add_argument("--only", action="append", metavar="NAME", help="one module; nothing is written then")
+    parser.add_argument("--only", action="append", metavar="NAME", help="one fault; nothing is written then")
     parser.add_argument("-n", dest="workers", type=int, default=os.cpu_count() or 1, help="processes side by side")
     parser.add_argument("--patience", type=float, default=300.0, metavar="S", help="seconds until silence is a hang")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 from importlib import resources
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec.structs import replace
 from rnn_conformance.report import text
 
 from .record import LEAST_KILLED, LEAST_VALUES, MOST_SECONDS, PROFILES, Module, ZooRecord, bar, verdict
@@ -100,7 +102,18 @@ def _as_expected(row: Row) -> bool:
 
 
 def _of_control(record: ZooRecord, control: Module) -> list[Trial]:
-    return [trial for trial in record.trials if trial.name == control.name]
+    """The trials of a control, those of all cells under one profile as one."""
+    found = []
+    for profile in PROFILES:
+        cells = [trial for trial in record.trials if trial.name == control.name and trial.profile == profile]
+        if cells:
+            found.append(reduce(_together, cells))
+    return found
+
+
+def _together(a: Trial, b: Trial) -> Trial:
+    rho = {dtype: max(t.largest_rho.get(dtype, 0.0) for t in (a, b)) for dtype in a.largest_rho | b.largest_rho}
+    return replace(a, cell="", found=a.found + b.found, examples=a.examples + b.examples, largest_rho=rho)
 
 
 def _finalized(value: Any) -> Any:

@@ -57,19 +57,14 @@ class ZooRecord(Struct, forbid_unknown_fields=True, kw_only=True):
     def joined(self, earlier: ZooRecord | None) -> ZooRecord:
         """This record with the trials that only an earlier one has, where suite and zoo are the same to the letter."""
         if earlier is not None and earlier.digest == self.digest:
-            here = {key_of(trial) for trial in self.trials}
-            self.trials[:0] = [trial for trial in earlier.trials if key_of(trial) not in here]
+            here = {trial.key for trial in self.trials}
+            self.trials[:0] = [trial for trial in earlier.trials if trial.key not in here]
         return self
 
     def of(self, profile: str, controls: bool = False) -> list[Trial]:
         """The trials of faults (or of controls) under one profile."""
         names = {module.name for module in (self.controls if controls else self.faults)}
         return [trial for trial in self.trials if trial.profile == profile and trial.name in names]
-
-
-def key_of(trial: Trial) -> tuple[str, str, int]:
-    """What a trial is one of a kind by."""
-    return trial.name, trial.profile, trial.seed
 
 
 def digest() -> str:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,23 @@ from rnn_conformance.run import load_checks
 
 from . import CONTROLS, FAULTS, trial
 from .page import page
-from .pool import Job, trials
+from .pool import trials
 from .record import ZooRecord, bar, new_record, read, verdict, write
-from .trial import Found, Trial
-from .zoo import Fault
+from .trial import Found, Job, Tell, Trial
 
 ONE = FAULTS["no-recurrence"]
-Tell = Callable[[tuple[str, str, str]], None]
 
 
-def answering(module: Fault, profile: str, seed: int, in_order: bool, tell: Tell) -> Trial:
+def answering(job: Job, tell: Tell) -> list[Trial]:
     """A run that finds something, unless its seed says that it dies, hangs or raises."""
-    tell(("values.cell", "lstm", "float32"))
-    if seed == 1:
+    tell((ONE.name, "values.cell", "lstm", "float32"))
+    if job.seed == 1:
         os._exit(3)
-    if seed == 2:
+    if job.seed == 2:
         time.sleep(600)
-    if seed == 3:
+    if job.seed == 3:
         raise RuntimeError("the suite itself is at fault")
-    return a_trial(module.name, profile, seed)
+    return [a_trial(ONE.name, job.profile, job.seed)]
 
 
 def a_trial(name: str, profile: str = "ci", seed: int = 0, *, killed: bool = True, seconds: float = 1.0) -> Trial:
@@ -47,7 +44,7 @@ def a_trial(name: str, profile: str = "ci", seed: int = 0, *, killed: bool = Tru
 @pytest.mark.filterwarnings("ignore")
 def test_a_process_that_dies_or_hangs_harms_no_other() -> None:
     """What was tried last is what broke it, and the rest goes on."""
-    jobs = [Job(ONE, "ci", seed, True) for seed in range(5)]
+    jobs = [Job("ci", seed, ONE) for seed in range(5)]
     found = {t.seed: t for t in trials(jobs, workers=2, patience=3.0, run=answering)}
     assert [found[seed].found[0].how for seed in range(5)] == ["failed", "crashed", "timed_out", "crashed", "failed"]
     assert {t.found[0].check for t in found.values()} == {"values.cell"}
@@ -57,13 +54,25 @@ def test_a_process_that_dies_or_hangs_harms_no_other() -> None:
 @pytest.mark.parametrize("in_order", [True, False])
 def test_run_stops_at_the_first_finding(in_order: bool) -> None:
     """A fault's run ends where the first check fails, and the check expected comes first where order is free."""
-    told: list[tuple[str, str, str]] = []
-    result = trial.run(FAULTS["gates-ordered-ifog"], "smoke", 0, in_order, told.append)
+    told: list[tuple[str, str, str, str]] = []
+    (result,) = trial.run(Job("smoke", 0, FAULTS["gates-ordered-ifog"], in_order=in_order), told.append)
     assert result.killed
-    assert result.found[0].check == told[-1][0] == "values.cell"
-    assert told[0][0] == (next(iter(load_checks())) if in_order else "values.cell")
+    assert result.found[0].check == told[-1][1] == "values.cell"
+    assert told[0][1] == (next(iter(load_checks())) if in_order else "values.cell")
     assert result.examples > 0
     assert result.seconds > 0
+
+
+def test_controls_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every control of a cell is tried in every unit of the cell, and none is accused."""
+    one = {"values.cell": load_checks()["values.cell"]}
+    monkeypatch.setattr(trial, "load_checks", lambda: one)
+    job = Job("smoke", 0, cell="gru")
+    found = trial.run(job, lambda _: None)
+    assert {t.key for t in found} == job.keys
+    assert {t.units for t in found} == {4}
+    assert not any(t.found for t in found)
+    assert all(count > 100 for t in found for count in t.values.values())
 
 
 def record_of(*given: Trial) -> ZooRecord:

@@ -65,7 +65,7 @@ class FlaxBackend(JaxBackend):
             tree = {"forward_rnn": {"cell": trees[0]}, "backward_rnn": {"cell": trees[1]}}
             given = None if carries is None else tuple(carries)
             finals, output = both.apply({"params": tree}, x, initial_carry=given, **options)
-        if lengths is not None:  # what stands beyond a row's end means nothing to Flax, and must be zero here
+        if lengths is not None:  # "elements corresponding to padding elements are NOT zeroed out"
             steps = jnp.arange(x.shape[1] if config.batch_first else x.shape[0])
             running = steps < lengths[:, None] if config.batch_first else steps[:, None] < lengths
             output = jnp.where(running[..., None], output, jnp.zeros((), output.dtype))

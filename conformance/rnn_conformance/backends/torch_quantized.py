@@ -51,9 +51,8 @@ class TorchQuantizedBackend(TorchBackend):
     def arithmetic(self, dtype: str) -> Arithmetic:
         """8 bits for the factors of products: weights in 255 steps, what they are multiplied with in 127.
 
-        torch.ao.quantization.quantize_dynamic: "weights are quantized ahead of time and the activations are dynamically
-        quantized during inference"; default_dynamic_qconfig has MinMaxObserver(qint8, per_tensor_symmetric) for weights
-        and reduce_range for activations.
+        Weights have one spacing for each matrix, MinMaxObserver(qint8, per_tensor_symmetric); inputs and states have
+        one for all that a matrix multiplies at once, of 7 bits on the engines x86 and fbgemm.
         """
         return replace(super().arithmetic(dtype), name="int8", input_steps=127, weight_steps=255)
 

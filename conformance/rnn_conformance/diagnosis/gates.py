@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rnn_reference.cells import GRU, LSTM
 from rnn_reference.stack import recurrent_of
 
 from rnn_conformance.diagnosis.kernel import Kernel
@@ -22,14 +23,14 @@ def gate_off(kernel: Kernel, rows: Array, after: Sequence[Array], beyond: Sequen
         after: the backend's h, and c for an LSTM, after the step.
         beyond: the elements of these that deviate.
     """
-    if kernel.config.kind == "rnn" or kernel.config.proj_size or kernel.config.beyond_torch():
+    if kernel.right.cell not in (LSTM, GRU) or kernel.config.proj_size:
         return ""
     p = kernel.parameters
     x = kernel.x[0, 0, rows] @ p["weight_ih_l0"].T + p.get("bias_ih_l0", 0.0)
     before = tuple(part[0, 0, rows] for part in kernel.hx)
     _, gates = kernel.cell.step(x, before, recurrent_of(p, "l0"))
     with np.errstate(all="ignore"):
-        possible = (_lstm if kernel.config.kind == "lstm" else _gru)(gates, x, before, after, beyond)
+        possible = (_lstm if kernel.right.cell == LSTM else _gru)(gates, x, before, after, beyond)
     if not possible:
         return ", which no single gate explains"
     words = " or ".join(possible)

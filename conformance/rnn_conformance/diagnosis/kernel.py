@@ -165,10 +165,10 @@ class Kernel:
 
 def stack_of(config: LayerConfig, x: Array) -> Stack:
     """The oracle's stack of a config."""
-    make = {"lstm": lstm_stack, "gru": gru_stack, "rnn": rnn_stack}[config.kind]
+    makers: dict[str, Callable[..., Stack]] = {"lstm": lstm_stack, "gru": gru_stack, "rnn": rnn_stack}
+    make = makers[config.kind]
     names = list(signature(make).parameters)[1:]
-    stack: Stack = make(x, **{name: getattr(config, name, True) for name in names})  # type: ignore[operator]
-    return stack
+    return make(x, **{name: getattr(config, name, True) for name in names})
 
 
 def kernel_of(

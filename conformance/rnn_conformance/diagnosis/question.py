@@ -30,7 +30,7 @@ class Fit:
     amount: float | None
     rho: float  # in units of its own σ
     left_over: float  # in units of the right kernel's σ, in which different mistakes compare
-    predicted: Results
+    predicted: Array  # as `Question.in_sigmas`
 
     @property
     def sentence(self) -> str:
@@ -104,19 +104,32 @@ class Question:
         exact = np.longdouble if self.arithmetic.unit_roundoff < 2.0**-50 else np.float64
         return self.kernel({name: array.astype(exact) for name, array in self.given().items()}).remembering()
 
-    def left_over(self, predicted: Mapping[str, Array]) -> float:
-        """How far the backend is from a prediction, in units of the right kernel's σ."""
-        return largest_rho(self.actual, {n: Budget(predicted[n], b.sigma) for n, b in self.budgets.items()})
+    def in_sigmas(self, arrays: Mapping[str, Array]) -> Array:
+        """All elements in one row, in units of the right kernel's σ."""
+        budgets = self.budgets.items()
+        return np.concatenate(
+            [np.asarray(arrays[n]).astype(b.truth.dtype).ravel() / b.sigma.ravel() for n, b in budgets]
+        )
+
+    @cached_property
+    def seen(self) -> Array:
+        """What the backend gave."""
+        return self.in_sigmas(self.actual)
+
+    @cached_property
+    def due(self) -> Array:
+        """What was due."""
+        return self.in_sigmas({name: b.truth for name, b in self.budgets.items()})
 
     def predicted(self, kernel: Kernel) -> Results:
         """What a kernel without runs gives."""
         return {name: array.squeeze(-3) for name, array in kernel.results().items()}
 
-    def predicted_by(self, hypothesis: Hypothesis) -> tuple[float | None, Results] | None:
-        """The number that a mistake was fitted with, and what it gives; None where it cannot be made."""
+    def predicted_by(self, hypothesis: Hypothesis) -> tuple[float | None, Array] | None:
+        """The number that a mistake was fitted with, and what it gives in σ; None where it cannot be made."""
         try:
             kernel = hypothesis.change(self.exact)
-            return None if kernel is None else (kernel.amount, self.predicted(kernel))
+            return None if kernel is None else (kernel.amount, self.in_sigmas(self.predicted(kernel)))
         except (ValueError, IndexError):  # these shapes do not allow it
             return None
 
@@ -130,7 +143,7 @@ class Question:
         if given is None:
             return None
         amount, predicted = given
-        left_over = self.left_over(predicted)
+        left_over = apart(self.seen, predicted)
         if not left_over <= self.deviation / 2:
             return None
         found = self.budgets_of(hypothesis.change, amount)
@@ -180,6 +193,16 @@ class GradientQuestion(Question):
 
 def _unchanged(kernel: Kernel) -> Kernel:
     return kernel
+
+
+def apart(one: Array, other: Array) -> float:
+    """How far two rows in units of σ are apart. NaN and infinities agree with their like alone."""
+    with np.errstate(all="ignore"):
+        difference = np.abs(one - other)
+    if not np.isfinite(difference).all():
+        alike = (one == other) | (np.isnan(one) & np.isnan(other))
+        difference = np.where(alike, 0.0, np.where(np.isfinite(difference), difference, 1e300))
+    return min(float(difference.max(initial=0.0)), 1e300)
 
 
 def largest_rho(actual: Mapping[str, Array], found: Mapping[str, Budget]) -> float:

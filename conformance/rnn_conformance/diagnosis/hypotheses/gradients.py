@@ -124,7 +124,7 @@ def _of_lanes(keep: Callable[[str], bool]) -> OfOne:
     def change(kernel: Backward, name: str, gradient: Array) -> Array:
         if name in ("h_0", "c_0"):
             kept = np.array([float(keep(lane)) for lane in kernel.lanes])
-            return gradient * kept.reshape(-1, *[1] * (gradient.ndim - 1))
+            return np.asarray(np.multiply(gradient, kept.reshape(-1, *[1] * (gradient.ndim - 1))))
         return gradient if keep(name.partition("_l")[2] and f"l{name.rpartition('_l')[2]}") else gradient * 0
 
     return change
@@ -296,7 +296,7 @@ def _cut(keep: Callable[[int, int], bool], parts: tuple[int, ...] = (0, 1), at_s
         return tuple(part * 0 if k in parts else part for k, part in enumerate(d_state))
 
     def change(kernel: Backward) -> Backward | None:
-        if max(parts) >= len(kernel.hx) and len(parts) == 1:
+        if len(parts) == 1 and len(kernel.hx) == 1:
             return None
         return replace(kernel, cut=cut)
 
@@ -313,7 +313,7 @@ for _part, _name in enumerate("hc"):
     add(
         f"detached-{_name}",
         f"no gradient goes through {_name} from a step to the one before",
-        lambda kernel, part=_part: _cut(lambda taken, steps: False, (part,))(kernel) if len(kernel.hx) == 2 else None,
+        _cut(lambda taken, steps: False, (_part,)),
     )
 add(
     "detached-after-first-step",

@@ -119,7 +119,7 @@ for _only, _id, _name in ((None, "", "initial state"), (0, "h-", "h_0"), (1, "c-
         add(
             f"states.{_id}ignored-{_lanes}",
             f"{_what} {_name} is ignored",
-            initial(lanes_kept(_keep), _only),  # type: ignore[arg-type]
+            initial(lanes_kept(_keep), _only),
         )
     for _shared, _what, _order in (
         ("shared-by-layers", "every layer starts from the first layer's {}", first_layer),
@@ -211,7 +211,7 @@ for _names, _id, _name in (
         ("rows-reversed", "the rows of the {} are reversed", lambda kernel, part: part[..., ::-1, :]),
         ("square-transposed", "a {} of as many rows as units is transposed", square_transposed),
     ):
-        add(f"states.{_id}-{_what}", _words.format(_name), final(_change, _names))  # type: ignore[arg-type]
+        add(f"states.{_id}-{_what}", _words.format(_name), final(_change, _names))
 
 
 def _initial_returned(names: tuple[str, ...]) -> Change:
