@@ -41,10 +41,13 @@ class Request:
 
     @property
     def isolated(self) -> bool:
-        """Whether the backend runs in a process of its own: what others wrote by hand does, unless it is not wanted."""
+        """Whether the backend runs in a process of its own: what others wrote by hand, or is known to crash, does."""
         if self.isolate is not None:
             return self.isolate
-        return bool(self.lstm or self.gru or self.rnn) or self.backend.partition(":")[0] in ("function", "command")
+        from rnn_conformance.backends import CRASHING
+
+        by_hand = bool(self.lstm or self.gru or self.rnn) or self.backend.partition(":")[0] in ("function", "command")
+        return by_hand or self.backend in CRASHING
 
     def known(self, backend: Backend) -> tuple[Expectation, ...]:
         """The deviations that the file named, or else the backend's own, declares.

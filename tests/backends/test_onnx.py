@@ -11,6 +11,8 @@ from rnn_conformance.backends import BUILT_IN, EXTRAS, load_backend
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import reference
+from rnn_conformance.request import Request
+from rnn_conformance.run import run_here
 
 OPERATORS = ("LSTM", "GRU", "RNN")
 CHECKS = ["values.cell", "values.stack", "steps.stepwise", "errors.unsupported"]
@@ -119,3 +121,21 @@ def test_a_missing_library_gets_one_sentence_that_names_the_extra(name: str, mon
         monkeypatch.delitem(sys.modules, loaded)
     with pytest.raises(WrongUse, match=rf"there is no module .*\(install rnn-conformance\[{EXTRA_OF[name]}\]\)"):
         load_backend(name)
+
+
+def test_backends_that_have_ended_processes_run_in_one_of_their_own() -> None:
+    assert Request(backend="onnxruntime").isolated
+    assert not Request(backend="onnxruntime", isolate=False).isolated
+    assert not Request(backend="onnx-reference").isolated
+
+
+def test_an_abort_is_an_expected_failure_where_it_is_declared() -> None:
+    backend_named("onnxruntime")
+    request = Request(backend="onnxruntime", profile="smoke")
+    isolated = request.load()
+    try:
+        record = run_here(request, isolated, ["edges.empty_batch"])
+    finally:
+        isolated.close()
+    outcomes = {(r.cell, r.outcome) for r in record.checks if r.dtype == "float32"}
+    assert {("lstm", "expected_failure"), ("gru", "expected_failure"), ("rnn_tanh", "passed")} <= outcomes

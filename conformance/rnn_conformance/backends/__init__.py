@@ -55,6 +55,9 @@ EXTRAS = {  # what to install for each file of this folder
 }
 
 
+CRASHING = frozenset({"onnxruntime", "onnxruntime-torch-export", "openvino"})  # their libraries have ended processes
+
+
 def available() -> dict[str, str]:
     """Where each backend that has a name is found, by name."""
     return {point.name: point.value for point in entry_points(group="rnn_conformance.backends")} | BUILT_IN
