@@ -57,7 +57,7 @@ EXTRAS = {  # what to install for each file of this folder
 }
 
 
-CRASHING = frozenset({"onnxruntime", "onnxruntime-torch-export", "openvino", "tract"})  # their libraries ended processes
+CRASHING = frozenset({"onnxruntime", "onnxruntime-torch-export", "openvino", "tract"})  # what ends processes
 
 
 def available() -> dict[str, str]:
