@@ -107,7 +107,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--isolate",
         action=argparse.BooleanOptionalAction,
-        help="run the backend in a process of its own (default: what others wrote, or may crash)",
+        help="run the backend in a process of its own (default: what may crash)",
     )
     run.add_argument(
         "--call-timeout",
