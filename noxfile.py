@@ -21,6 +21,7 @@ BACKENDS = {  # each with the extra that installs its library
     "onnxruntime-torch-export": "onnxruntime-torch-export",
     "opencv": "opencv",
     "openvino": "openvino",
+    "tract": "tract",
     "torch": "torch",
     "torch-cell": "torch",
     "torch-compile": "torch",

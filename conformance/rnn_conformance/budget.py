@@ -65,19 +65,19 @@ class Noise:
 
     def of_operation(self, result: Array) -> Array:
         """`result` as it may come out of one rounding to storage."""
-        return self._rounded(result, self.arithmetic.unit_roundoff, self.arithmetic.smallest)
+        return self._rounded(result, self.arithmetic.unit_roundoff)
 
     def of_activation(self, result: Array) -> Array:
         """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
         a = self.arithmetic
-        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff, a.smallest)
+        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff)
         if a.activation_error:
             noisy += self._multiplied(np.full(noisy.shape, a.activation_error), POOL)
         return noisy
 
-    def _rounded(self, result: Array, relative: float, absolute: float) -> Array:
+    def _rounded(self, result: Array, relative: float) -> Array:
         noisy = self._multiplied(result, _factors(relative))
-        noisy += _window(_addends(absolute), 0, noisy.shape[-3:])
+        noisy += _window(_addends(self.arithmetic.smallest), 0, noisy.shape[-3:])
         return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:

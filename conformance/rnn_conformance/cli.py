@@ -109,7 +109,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--isolate",
         action=argparse.BooleanOptionalAction,
-        help="run the backend in a process of its own (default: what others wrote by hand)",
+        help="run the backend in a process of its own (default: what may crash)",
     )
     run.add_argument(
         "--call-timeout",

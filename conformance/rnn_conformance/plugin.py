@@ -39,7 +39,7 @@ HELP = {
     "atol": "a house rule, absolute, in place of the error budget",
     "expectations": "known deviations in TOML (default: the backend's own)",
     "time_budget": "spread this time, such as 60s, over the checks, and say what was left out",
-    "isolate": "True or False: whether the backend runs in a process of its own (default: what others wrote by hand)",
+    "isolate": "True or False: whether the backend runs in a process of its own (default: what may crash)",
     "call_timeout": "seconds for one call there (default: 30)",
     "memory_limit": "GiB of address space there (default: no limit)",
 }

@@ -41,13 +41,16 @@ class Request:
 
     @property
     def isolated(self) -> bool:
-        """Whether the backend runs in a process of its own: drop-in modules and commands do, unless it is not wanted.
+        """Whether the backend runs in a process of its own: drop-in modules, commands and what is known to crash do.
 
         A function does too, which only loading shows.
         """
         if self.isolate is not None:
             return self.isolate
-        return bool(self.lstm or self.gru or self.rnn) or self.backend.startswith("command:")
+        from rnn_conformance.backends import CRASHING
+
+        by_hand = bool(self.lstm or self.gru or self.rnn) or self.backend.startswith("command:")
+        return by_hand or self.backend in CRASHING
 
     def known(self, backend: Backend) -> tuple[Expectation, ...]:
         """The deviations that the file named, or else the backend's own, declares.

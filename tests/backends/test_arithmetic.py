@@ -15,8 +15,8 @@ ERROR = 2.0**-20
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
 def test_no_result_is_held_closer_than_a_declared_activation_errs(cell: str) -> None:
     arithmetic = replace(arithmetic_of("float32"), activation_error=ERROR)
-    for seed in range(20):
-        case = Case(LayerConfig(cell, 2, 3, bidirectional=True), 3, 2, values="tiny", seed=seed)
+    for seed in (*range(20), 376411328601):  # in the last, errors that are equal at each step cancel
+        case = Case(LayerConfig(cell, 1, 1, bias=False, bidirectional=True), 2, 1, values="tiny", seed=seed)
         budgets = truth_of(case.config, case.inputs(), arithmetic).budgets
         assert all((budget.sigma > ERROR / 50).all() for budget in budgets.values())
         assert all((budget.sigma < ERROR * 20).all() for budget in budgets.values())
