@@ -17,7 +17,7 @@ from rnn_conformance.run import Request, load_checks
 from rnn_conformance.strategies import Unit
 
 TORCH = ("torch-compile-aot", "torch-export", "torch-functional", "torch-quantized", "torch-script")
-OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch")
+OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
 NO_GRADIENTS = ("keras-jax", "torch-quantized")
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
