@@ -258,7 +258,7 @@ class KerasTorchBackend(KerasBackend):
         self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
     ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
         """By torch.autograd."""
-        from rnn_conformance.backends.drop_in import differentiate
+        from rnn_conformance.backends.drop_in import taped
 
         own = {
             f"{k} {name}": variable.value
@@ -267,7 +267,8 @@ class KerasTorchBackend(KerasBackend):
         }
         for parameter in own.values():
             parameter.grad = None
-        output, state, found = differentiate(layer.run, own, input, hx, *upstream, lengths)
+        output, state, differentiate = taped(layer.run, own, input, hx, lengths)
+        found = differentiate(*upstream)
         by_variable = [[found[f"{k} {name}"] for name in weights_of(side)] for k, side in enumerate(layer.sides)]
         return output, state, {n: g for n, g in found.items() if n not in own}, by_variable
 
