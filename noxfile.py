@@ -22,6 +22,7 @@ BACKENDS = {  # each with the extra that installs its library
     "onnxruntime-torch-export": "onnxruntime-torch-export",
     "opencv": "opencv",
     "openvino": "openvino",
+    "tract": "tract",
     "torch": "torch",
     "torch-cell": "torch",
     "torch-compile": "torch",
@@ -81,6 +82,13 @@ def calibrate(session: nox.Session) -> None:
     """Measure the largest ρ of correct kernels and draw docs/numerics.md's figures again."""
     install(session, "calibrate")
     session.run("python", "-m", "tests.calibrate", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the suite against every faulty and every correct module of the zoo; write reports/faults."""
+    install(session)
+    session.run("python", "-m", "tests.faults", *session.posargs, env=ONE_THREAD)
 
 
 def install_only(session: nox.Session, group: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from inspect import isroutine
 from typing import Any
 
 from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.backends import backend_of, load_backend, load_object
+from rnn_conformance.backends.function import FunctionBackend
 from rnn_conformance.loading import drop_in, present
 from rnn_conformance.record import Record
 from rnn_conformance.report.page import page
@@ -89,5 +91,7 @@ def _name(given: Any) -> str:
     """How the command line names it."""
     if isinstance(given, str):
         return given
-    kind = given if isinstance(given, type) or callable(given) else type(given)
+    if isinstance(given, FunctionBackend):
+        return given.name
+    kind = given if isinstance(given, type) or isroutine(given) else type(given)
     return f"{kind.__module__}:{kind.__qualname__}"

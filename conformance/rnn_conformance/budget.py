@@ -22,9 +22,8 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
+ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
 EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
-ACTIVATIONS = frozenset({np.exp, np.tanh})
-BOUNDED = frozenset({np.tanh, np.divide})  # what gives tanh and, as the oracle divides in it alone, sigmoid
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
@@ -64,11 +63,21 @@ class Noise:
         self._at = seed
         self._place = 0  # the number of operations since the last product of one step
 
-    def of_operation(self, result: Array, roundoffs: float = 1.0, absolute: float = 0.0) -> Array:
-        """`result` as it may come out of an operation that errs by so many roundoffs, and so much besides."""
+    def of_operation(self, result: Array) -> Array:
+        """`result` as it may come out of one rounding to storage."""
+        return self._rounded(result, self.arithmetic.unit_roundoff)
+
+    def of_activation(self, result: Array) -> Array:
+        """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
         a = self.arithmetic
-        noisy = self._multiplied(result, _factors(roundoffs * a.unit_roundoff))
-        noisy += _window(_addends(a.smallest + absolute), 0, noisy.shape[-3:])
+        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff)
+        if a.activation_error:
+            noisy += self._multiplied(np.full(noisy.shape, a.activation_error), POOL)
+        return noisy
+
+    def _rounded(self, result: Array, relative: float) -> Array:
+        noisy = self._multiplied(result, _factors(relative))
+        noisy += _window(_addends(self.arithmetic.smallest), 0, noisy.shape[-3:])
         return noisy
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
@@ -142,10 +151,10 @@ class Noisy(np.ndarray[Any, Any]):
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
+        elif ufunc in ACTIVATIONS:
+            result = noise.of_activation(result)
         elif ufunc not in EXACT:
-            roundoffs = noise.arithmetic.activation_ulps if ufunc in ACTIVATIONS else 1.0
-            absolute = noise.arithmetic.activation_error if ufunc in BOUNDED else 0.0
-            result = noise.of_operation(result, roundoffs, absolute)
+            result = noise.of_operation(result)
         return result.view(type(self))
 
 
@@ -212,7 +221,7 @@ def _sigma(truth: Array, runs: Array, arithmetic: Arithmetic) -> Array:
     with np.errstate(all="ignore"):
         strayed = np.abs(runs - truth).astype(np.float64)
         spread = _root_mean_square(strayed, -3).squeeze(-3)
-        neighbours = _root_mean_square(spread, -1) / 2
+        neighbours = _root_mean_square(spread, -1)
         rounding = np.abs(truth.squeeze(-3)).astype(np.float64) * arithmetic.unit_roundoff + arithmetic.smallest
         sigma: Array = np.maximum(np.maximum(spread, neighbours), rounding)
     return sigma

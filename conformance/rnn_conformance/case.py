@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from rnn_conformance.config import LayerConfig, numpy_dtype
-from rnn_conformance.oracle import Inputs
+from rnn_conformance.oracle import Inputs, Upstream
 
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
@@ -83,6 +83,19 @@ class Case:
         state = "an initial state" if self.hx else "no initial state"
         layout = "" if self.layout == "contiguous" else f", {self.layout} input"
         return f"{self.config}; {steps}, {batch}{lengths}, {state}, {self.values} values{layout}, seed {self.seed}"
+
+
+def upstream_of(case: Case, inputs: Inputs) -> Upstream:
+    """A loss that weighs every element of output and final states, each differently."""
+    rng, config = case.rng("loss"), case.config
+    steps, rows = inputs.input.shape[:2]
+    dtype = numpy_dtype(config.dtype)
+
+    def weights(*shape: int) -> Array:
+        return np.asarray(rng.integers(1, 5, shape) * rng.choice([-0.5, 0.5], shape)).astype(dtype)
+
+    state = tuple(weights(config.lanes, rows, size) for size in config.state_sizes)
+    return Upstream(weights(steps, rows, config.output_size), state)
 
 
 def _rounded(array: Array, dtype: str) -> Array:

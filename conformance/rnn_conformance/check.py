@@ -22,6 +22,7 @@ from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.isolate import death_of
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
@@ -32,6 +33,7 @@ EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
 REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
 SHRINKS = 150  # cases tried to make a failing one smaller
+DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
 
 
@@ -46,6 +48,13 @@ class Log(Protocol):
 
     def refuse(self, reason: str) -> None:
         """The backend does not offer the case."""
+
+    def note(self, case: Case) -> None:
+        """Take down what is to be tried."""
+
+    @property
+    def tired(self) -> bool:
+        """Whether no new failure is looked for."""
 
 
 Machine = Callable[[Unit, Subject, Log], type[RuleBasedStateMachine]]
@@ -67,6 +76,7 @@ class Check:
     covering: bool = True  # whether it begins with the covering set
     machine: Machine | None = None  # a state machine in place of cases that are drawn
     offered: bool = True  # whether it is about configs that the backend offers
+    dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
 
     @property
     def family(self) -> str:
@@ -92,6 +102,7 @@ def check(
     covering: bool = True,
     machine: Machine | None = None,
     offered: bool = True,
+    dtypes: tuple[str, ...] = (),
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -103,8 +114,9 @@ def check(
         family = body.__module__.rpartition("test_")[2]
         name = body.__name__.removeprefix("test_")
         sentence = " ".join((body.__doc__ or "").split())
+        id = f"{family}.{name}"
         made_check = Check(
-            f"{family}.{name}", sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered
+            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes
         )
         CHECKS[made_check.id] = made_check
 
@@ -136,6 +148,8 @@ class _Run:
     spared: Expectation | None = None  # an expectation whose region was entered without harm
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
+    deaths: dict[str, int] = field(default_factory=dict)
+    note: Callable[[Case], None] = lambda case: None
 
     def shrink(self, case: Case) -> bool:
         """`attempt`, but for the cost of shrinking: beyond a number of attempts no new failure is looked for."""
@@ -145,16 +159,29 @@ class _Run:
         if not self.examples and sum(self.not_offered.values()) > REFUSALS:
             return True
         self.shrinks += bool(self.failures)
-        if self.shrinks > SHRINKS:
+        if self.shrinks > SHRINKS or self.tired:
             return True
         try:
             return self.attempt(case)
         except Broken as error:
             self.failures[case] = error
+            self.grow_tired(error)
             raise
+
+    def grow_tired(self, error: Broken) -> None:
+        """Count a failure that may have ended the backend's process."""
+        self.deaths[error.outcome] = self.deaths.get(error.outcome, 0) + 1
+
+    @property
+    def tired(self) -> bool:
+        """Whether its process died so often that no new failure is looked for."""
+        return any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items())
 
     def fail(self, case: Case, error: Broken) -> None:
         """Keep a failure of the check's machine, of which the last is the smallest."""
+        if death := death_of(self.subject.backend):
+            error = type(death)(str(error))
+        self.grow_tired(error)
         if expectation := self.expectation(case):
             self.expected = self.expected or (case, error, expectation)
         else:
@@ -174,13 +201,10 @@ class _Run:
         Raises:
             Broken: where the backend is at fault.
         """
-        if self.check.offered and (reason := self.subject.backend.supports(case.config)):
-            self.refuse(reason)
-            self.unsupported += 1
-            return False
         self.subject.measured.case = case
+        self.note(case)
         try:
-            self.check.body(self.subject, case)
+            self.body(case)
         except SaysNothing:
             self.inconclusive += 1
             return False
@@ -198,6 +222,17 @@ class _Run:
         if (expectation := self.expectation(case)) and not expectation.sometimes:
             self.spared = self.spared or expectation
         return True
+
+    def body(self, case: Case) -> None:
+        """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
+        try:
+            if self.check.offered and (reason := self.subject.backend.supports(case.config)):
+                self.unsupported += 1
+                raise NotOffered(reason)
+            self.check.body(self.subject, case)
+        finally:
+            if death := death_of(self.subject.backend):
+                raise death
 
     def count(self, case: Case) -> None:
         """Count a case that said something."""
@@ -217,11 +252,16 @@ def run_unit(
     rtol: float | None = None,
     atol: float | None = None,
     expectations: tuple[Expectation, ...] = (),
+    note: Callable[[Case], None] = lambda case: None,
 ) -> CheckResult:
-    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure."""
+    """Run one check in one unit of work: explicit cases, then what Hypothesis draws, down to the smallest failure.
+
+    Args:
+        note: takes down each case before it is tried.
+    """
     start = time.perf_counter()
     before = world.snapshot(backend)
-    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations)
+    run = _Run(check, Subject(backend, Measured(), rtol, atol), expectations=expectations, note=note)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
     extras = backend.extras(unit.cell)
@@ -232,8 +272,10 @@ def run_unit(
     for case in printed + covering:
         try:
             run.attempt(case)
-        except Broken:
+        except Broken as error:
             explicit_failure = explicit_failure or run.failure
+            if error.outcome == "timed_out":
+                break
     run.failure = None
     world.restore(backend, before)
     tried = len(printed) + len(covering)
@@ -303,7 +345,7 @@ def _generate(run: _Run, unit: Unit, examples: int) -> None:
 def _result(run: _Run, unit: Unit, failure: tuple[Case, Broken] | None, seconds: float) -> CheckResult:
     measured = run.subject.measured
     if failure is not None:
-        outcome: Outcome = "failed"
+        outcome: Outcome = failure[1].outcome
     elif run.expected is not None:
         outcome = "expected_failure"
     elif run.spared is not None:
@@ -361,6 +403,8 @@ def diagnosis_of(run: _Run, case: Case, error: Broken) -> Diagnosis | None:
         return diagnose(run.subject, case, "gradients" if run.check.family == "gradients" else "values")
     except Exception as failed:
         return Diagnosis(location=f"diagnosing failed with {describe(failed)[:500]}")
+    finally:
+        death_of(run.subject.backend)
 
 
 def finding_of(
@@ -382,8 +426,19 @@ def finding_of(
     )
 
 
-def crashed_result(unit: Unit, last_words: str) -> CheckResult:
-    """The result of a unit in which the process died."""
+def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
+    """The result of a unit in which the suite's own process died, while it was trying this case."""
+    said = " ".join(last_words[:2000].split())
+    finding = None
+    if case is not None:
+        finding = Finding(
+            id=f"{check.id}-{zlib.crc32(f'{case}'.encode()):08x}",
+            sentence=check.sentence,
+            source=check.source,
+            message=f"the suite's own process died: {said}",
+            case=str(case),
+            fields=case.to_dict(),
+        )
     return CheckResult(
         id=unit.check,
         cell=unit.cell,
@@ -396,5 +451,6 @@ def crashed_result(unit: Unit, last_words: str) -> CheckResult:
         backend_seconds=0.0,
         values=0,
         largest_rho=0.0,
-        reason=last_words[:2000],
+        reason=said,
+        finding=finding,
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rnn_conformance.backend import WrongUse
-from rnn_conformance.request import KINDS, PROFILES, Request, natural, seconds
+from rnn_conformance.request import KINDS, PROFILES, Request, natural, positive, seconds
 
 CONFORMS, FINDINGS, WRONG_USE, SUITE_FAILED = range(4)
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions says which file it shows
@@ -103,6 +104,22 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         "-k", dest="expression", default="", metavar="EXPR", help='a choice of checks, such as "lstm and steps"'
     )
     run.add_argument("--fail-fast", action="store_true", help="stop at the first finding")
+    run.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="run the backend in a process of its own (default: what others wrote, or may crash)",
+    )
+    run.add_argument(
+        "--call-timeout",
+        type=_typed(positive),
+        default=30.0,
+        metavar="S",
+        help="seconds for one call there (default: 30)",
+    )
+    run.add_argument(
+        "--memory-limit", type=_typed(positive), metavar="GIB", help="address space there (default: no limit)"
+    )
+    run.add_argument("--resume", action="store_true", help="go on from a run that was cut short")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for record.json and index.html")
 
 
@@ -125,6 +142,10 @@ def _workers(text: str) -> str:
 def _run(parsed: argparse.Namespace) -> int:
     import pytest
 
+    import rnn_conformance
+    from rnn_conformance.isolate import IsolatedBackend
+    from rnn_conformance.journal import Head, Journal
+    from rnn_conformance.keeper import Keeper
     from rnn_conformance.progress import Progress
     from rnn_conformance.report.markdown import summary
     from rnn_conformance.run import report_folder, require_writable
@@ -136,17 +157,29 @@ def _run(parsed: argparse.Namespace) -> int:
     request.known(backend)
     folder = parsed.report or report_folder(backend.name, request.device)
     require_writable(folder)
+    if isinstance(backend, IsolatedBackend):
+        backend.close()
+    head = Head(rnn_conformance.__version__, backend.name, backend.version, asdict(request) | {"-k": parsed.expression})
+    journal = Journal(folder, head, parsed.resume)
     progress = Progress()
-    status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress])
-    progress.stop()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress, Keeper(journal)])
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        progress.stop()
+        journal.close(progress.record is not None and progress.record.complete)
     record = progress.record
-    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED and record is None:
         raise WrongUse(f"-k {parsed.expression!r} chooses no check; `rnn-conformance checks` lists them")
     if status == pytest.ExitCode.USAGE_ERROR:
         raise WrongUse(f"-k {parsed.expression!r} is not what pytest takes")
     if progress.wrong_use:
         raise WrongUse(progress.wrong_use)
-    if record is None or progress.errors:
+    if record is not None and (progress.errors or progress.unwritten):
+        print("\n".join(verdict_lines(record, progress.folder or folder)))
+    if record is None or progress.errors or progress.unwritten:
+        print(progress.unwritten, file=sys.stderr)
         print("\n\n".join(progress.errors) or f"pytest ended with {status!r}", file=sys.stderr)
         print("rnn-conformance: the suite itself failed", file=sys.stderr)
         return SUITE_FAILED
@@ -156,6 +189,11 @@ def _run(parsed: argparse.Namespace) -> int:
     if record.ok:
         return CONFORMS
     return FINDINGS if record.findings or "unexpected_pass" in record.counts else SUITE_FAILED
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Take a polite request to end like Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _pytest_arguments(parsed: argparse.Namespace, request: Request, folder: Path) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from typing import Any
 
+from rnn_conformance.case import Case
 from rnn_conformance.check import Check
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.record import Finding
 from rnn_conformance.request import KINDS, Request
 
@@ -25,17 +28,6 @@ def command_of(check: Check, finding: Finding, request: Request) -> str:
 def inline(fields: dict[str, Any]) -> str:
     """The fields of a case in one line of JSON, those of its config among them, defaults left out."""
     flat = {name: value for name, value in (fields["config"] | fields).items() if name != "config"}
-    usual = {
-        "num_layers": 1,
-        "bias": True,
-        "batch_first": False,
-        "dropout": 0.0,
-        "bidirectional": False,
-        "proj_size": 0,
-        "device": "cpu",
-        "lengths": None,
-        "hx": True,
-        "values": "integers",
-        "layout": "contiguous",
-    }
+    usual = {field.name: field.default for kind in (LayerConfig, Case) for field in dataclasses.fields(kind)}
+    usual.pop("dtype")  # to be seen at once
     return json.dumps({name: value for name, value in flat.items() if name not in usual or usual[name] != value})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import inspect
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pprint import pformat
 from typing import Any
 
@@ -25,11 +25,22 @@ WIDTH = 110
 
 def dialect_of(backend: Backend) -> Dialect:
     """The one in which this backend is driven most plainly."""
-    modules = getattr(backend, "modules", None)
-    kind = type(backend)
+    asked = getattr(backend, "request", None)  # of a backend in another process
+    if isinstance(asked, Mapping):
+        targets = {kind: str(asked[kind]) for kind in KINDS if asked.get(kind)}
+        return TorchDialect(targets) if targets else Dialect(str(asked.get("backend", "")))
+    modules, kind = getattr(backend, "modules", None), type(backend)
     if kind.__name__ in ("DropInBackend", "TorchBackend") and isinstance(modules, Mapping):
-        return TorchDialect(backend, modules)
-    return Dialect(backend)
+        return TorchDialect({kind: target_of(module) for kind, module in modules.items() if module is not None})
+    target = target_of(kind)
+    known = next((name for name, at in BUILT_IN.items() if at == target), "")
+    return Dialect(known or (backend.name if ":" in backend.name else target))
+
+
+def target_of(made: Any) -> str:
+    """Where a class or function is found, as `module:name`."""
+    module = "torch.nn" if made.__module__.startswith("torch.nn.") else made.__module__
+    return f"{module}:{made.__qualname__}"
 
 
 class Dialect:
@@ -37,21 +48,12 @@ class Dialect:
 
     imports = ("import numpy as np",)
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, target: str) -> None:
+        self.target = target
         self.packed = False
         self.needs: set[str] = set()
-
-    # What is imported
-
-    def loading(self) -> tuple[list[str], str]:
-        """The lines that import the backend, and the expression that makes it."""
-        kind = type(self.backend)
-        target = f"{kind.__module__}:{kind.__qualname__}"
-        if name := next((name for name, at in BUILT_IN.items() if at == target), None):
-            return ["from rnn_conformance.backends import load_backend"], f"load_backend({name!r})"
-        lines, name = imported(kind)
-        return lines, f"{name}({made_of(self.backend)})"
+        self.layers: list[str] = []
+        self.configs: list[LayerConfig] = []
 
     # A whole script
 
@@ -69,8 +71,8 @@ class Dialect:
 
     def head(self, configs: Sequence[LayerConfig]) -> tuple[list[str], list[str]]:
         """What is imported, and what comes before the first layer."""
-        loads, made = self.loading()
-        return ["from rnn_conformance import LayerConfig", *loads], [f"backend = {made}"]
+        loads = ["from rnn_conformance import LayerConfig", "from rnn_conformance.backends import load_backend"]
+        return loads, [f"backend = load_backend({self.target!r})"]
 
     def _standard(self, body: Sequence[str], shown: Wrong | str) -> list[str]:
         text = "\n".join(body)
@@ -88,15 +90,12 @@ class Dialect:
 
     def _event(self, event: Event, several: bool, at: int, bare: bool, shown: Wrong | str) -> list[str]:
         if isinstance(event, Made):
-            self.layers = [
-                *getattr(self, "layers", []),
-                f"layer{len(getattr(self, 'layers', []))}" if several else "layer",
-            ]
-            self.configs = [*getattr(self, "configs", []), event.config]
+            self.layers.append(f"layer{len(self.layers)}" if several else "layer")
+            self.configs.append(event.config)
             return self.guarded(self.made(self.layers[-1], event), shown, "a layer was made")
         if isinstance(event, Copied):
-            self.layers = [*self.layers, f"layer{len(self.layers)}"]
-            self.configs = [*self.configs, self.configs[event.layer]]
+            self.layers.append(f"layer{len(self.layers)}")
+            self.configs.append(self.configs[event.layer])
             return [f"{self.layers[-1]} = copy.deepcopy({self.layers[event.layer]})"]
         if isinstance(event, Wrote):
             return self.wrote(self.layers[event.layer], event)
@@ -163,11 +162,8 @@ class Dialect:
 
     def made(self, layer: str, event: Made) -> list[str]:
         """Make a layer."""
-        config = event.config
-        given = dict(config.torch_arguments())
-        given.pop("nonlinearity", None)
-        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        made = f"LayerConfig({config.cell!r}, {arguments}, dtype={config.dtype!r}, device={config.device!r})"
+        given = [f"{name}={value!r}" for name, value in departures(event.config).items()]
+        made = f"LayerConfig({', '.join(given)})"
         return [
             f"weights = {self.mapping(event.parameters)}",
             f"{layer} = backend.layer({made}, weights)",
@@ -226,16 +222,14 @@ class Dialect:
         self, check: str, sentence: str, case: str, fields: dict[str, Any], house: tuple[float | None, float | None]
     ) -> str:
         """The script that has the suite replay a case, for what no plain call shows."""
-        loads, made = self.replayed()
         rules = [f"{name}={value!r}" for name, value in zip(("rtol", "atol"), house, strict=True) if value is not None]
-        call = ", ".join(["CHECK", "CASE", made, *rules])
+        call = ", ".join(["CHECK", "CASE", self.replayed(), *rules])
         return "\n".join(
             [
                 "# No short series of plain calls shows this, so the script lets rnn_conformance replay the case.",
                 f"# {check}: {sentence}",
                 f"# {case}",
                 "import sys",
-                *loads,
                 "from rnn_conformance.replay import replay",
                 "",
                 f"CHECK = {check!r}",
@@ -247,9 +241,9 @@ class Dialect:
             ]
         )
 
-    def replayed(self) -> tuple[list[str], str]:
-        """The lines that import what is replayed, and the arguments that say it."""
-        return self.loading()
+    def replayed(self) -> str:
+        """The arguments that say what is replayed."""
+        return repr(self.target)
 
 
 class TorchDialect(Dialect):
@@ -258,29 +252,26 @@ class TorchDialect(Dialect):
     imports = ("import torch",)
     unpacked = "return torch.frombuffer(bytearray(zlib.decompress(base64.b85decode(text))), dtype=dtype).reshape(shape)"
 
-    def __init__(self, backend: Backend, modules: Mapping[str, Any]) -> None:
-        super().__init__(backend)
-        self.modules = modules
+    def __init__(self, targets: Mapping[str, str]) -> None:
+        super().__init__("")
+        self.targets = targets
 
     def head(self, configs: Sequence[LayerConfig]) -> tuple[list[str], list[str]]:
         """What is imported."""
         found: list[str] = []
         for kind in dict.fromkeys(config.kind for config in configs):
-            found += imported(self.modules[kind])[0]
+            found += imported(self.targets[kind])[0]
         return found, []
 
-    def replayed(self) -> tuple[list[str], str]:
+    def replayed(self) -> str:
         """The drop-in classes."""
-        given = {kind: imported(self.modules[kind]) for kind in KINDS if self.modules.get(kind) is not None}
-        lines = [line for some, _ in given.values() for line in some]
-        lines += ["import torch"] if any(name.startswith("torch.") for _, name in given.values()) else []
-        return list(dict.fromkeys(lines)), ", ".join(f"{kind}={name}" for kind, (_, name) in given.items())
+        return ", ".join(f"{kind}={target!r}" for kind, target in self.targets.items())
 
     def made(self, layer: str, event: Made) -> list[str]:
         """Make a module, and fill it."""
         config = event.config
         arguments = ", ".join(f"{name}={value!r}" for name, value in config.torch_arguments().items())
-        _, name = imported(self.modules[config.kind])
+        _, name = imported(self.targets[config.kind])
         return [
             f"{layer} = {name}({arguments}).to({config.device!r}, torch.{config.dtype})",
             f"weights = {self.mapping(event.parameters)}",
@@ -359,25 +350,20 @@ class TorchDialect(Dialect):
         return f"torch.tensor({numbers(array)}, dtype={dtype})"
 
 
-def imported(target: Any) -> tuple[list[str], str]:
-    """The line that imports a class or function, and its name then."""
-    module, name = target.__module__, target.__qualname__
-    if module.startswith("torch.nn."):
+def imported(target: str) -> tuple[list[str], str]:
+    """The line that imports `module:name`, and its name then."""
+    module, _, name = target.partition(":")
+    if module == "torch.nn":
         return [], f"torch.nn.{name}"
     if module == "__main__" or "<locals>" in name:
-        return [f"# put the definition of {target.__name__} here"], target.__name__
-    head = name.partition(".")[0]
-    return [f"from {module} import {head}"], name
+        name = name.rpartition(".")[2]
+        return [f"# put the definition of {name} here"], name
+    return [f"from {module} import {name.partition('.')[0]}"], name
 
 
-def made_of(backend: Backend) -> str:
-    """The arguments from which a backend of this class is made, where it needs some."""
-    needed = [
-        p.name
-        for p in inspect.signature(type(backend)).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    return f"...)  # put its arguments here ({', '.join(needed)}" if needed else ""
+def departures(config: LayerConfig) -> dict[str, Any]:
+    """The fields of a config that do not stand at their defaults."""
+    return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) != field.default}
 
 
 def numbers(array: Array) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from rnn_conformance.backend import Backend, Policy, WrongUse
-from rnn_conformance.backends import describe, load_backend, load_object
+from rnn_conformance.backends import available, describe, load_backend, load_object
 from rnn_conformance.request import KINDS, Request
 
 METHODS = ("forward", "named_parameters", "train", "to")  # those of a module by which it is driven
@@ -32,6 +33,14 @@ def load(request: Request) -> Backend:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     return backend
+
+
+def preload(request: Request) -> None:
+    """Import what `load` will need, so far as that goes well: loading says what does not."""
+    names = [name for kind in KINDS if (name := getattr(request, kind))]
+    with suppress(Exception):
+        for name in names or [available().get(request.backend, request.backend)]:
+            load_object(name)
 
 
 def drop_in(modules: Mapping[str, Any], name: str = "") -> Backend:

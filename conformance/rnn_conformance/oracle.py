@@ -140,6 +140,8 @@ def _truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Tr
         reason = "the result overflows"
     if not all(np.isfinite(budget.sigma).all() for budget in found.values()):
         reason = "the budget overflows"
+    if not reason and any(chaotic(budget) for budget in found.values()):
+        return Truth(found, "roundoff grows to half of the values, so that they are chance's and not the equations'")
     return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found), bool(reason))
 
 
@@ -202,6 +204,14 @@ def arguments_of(config: LayerConfig, inputs: Inputs, arrays: Mapping[str, Array
         "lengths": inputs.lengths,
         "dropout_masks": None if masks is None else [arrays[f"mask{k}"] for k in range(len(masks))],
     }
+
+
+def chaotic(budget: Budget) -> bool:
+    """Whether roundoff grows until results are more chance's than the equations'; K runs cannot tell its tails then."""
+    if not budget.truth.size:
+        return False
+    size = np.sqrt(np.square(budget.truth.astype(np.float64)).mean())
+    return bool(budget.sigma.max() > 0.5 * size)
 
 
 def _named_results(config: LayerConfig, inputs: Inputs) -> Callable[[Mapping[str, Array]], dict[str, Array]]:

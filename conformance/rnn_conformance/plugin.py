@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rnn_conformance.request import PROFILES, Request, natural, seconds
+from rnn_conformance.request import PROFILES, Request, natural, positive, seconds, switch
 
 if TYPE_CHECKING:
     from rnn_conformance.check import Check
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["Session"]()
 RESULT = pytest.StashKey[dict[str, Any]]()
 DEADLINE = pytest.StashKey[float]()
-TYPES: dict[str, Any] = {"seed": natural, "rtol": float, "atol": float, "time_budget": seconds}
+TYPES: dict[str, Any] = {"seed": natural, "rtol": float, "atol": float, "time_budget": seconds} | {
+    "isolate": switch,
+    "call_timeout": positive,
+    "memory_limit": positive,
+}
 HELP = {
     "backend": "a name that `rnn-conformance backends` lists, or module:Class",
     "lstm": "a drop-in for torch.nn.LSTM, as module:Class",
@@ -35,6 +39,9 @@ HELP = {
     "atol": "a house rule, absolute, in place of the error budget",
     "expectations": "known deviations in TOML (default: the backend's own)",
     "time_budget": "spread this time, such as 60s, over the checks, and say what was left out",
+    "isolate": "True or False: whether the backend runs in a process of its own (default: what others wrote, or may crash)",
+    "call_timeout": "seconds for one call there (default: 30)",
+    "memory_limit": "GiB of address space there (default: no limit)",
 }
 
 
@@ -62,7 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of xdist when the time is over."""
+    """Tell a worker of xdist when the time is over, and whether another has died."""
+    collector: Any = node.config.pluginmanager.get_plugin("rnn-conformance-collector")
+    node.workerinput["rnn_isolate"] = collector.crashed
     if (deadline := node.config.stash.get(DEADLINE, None)) is not None:
         node.workerinput["rnn_deadline"] = deadline
 
@@ -77,6 +86,8 @@ def session_of(config: pytest.Config) -> Session:
 
     if SESSION not in config.stash:
         given = {asked.name: config.getoption(f"--rnn-{asked.name.replace('_', '-')}") for asked in fields(Request)}
+        if getattr(config, "workerinput", {}).get("rnn_isolate"):
+            given["isolate"] = True
         config.stash[SESSION] = Session.of(Request(**given), config.getoption("--rnn-report"))
     return config.stash[SESSION]
 
@@ -110,13 +121,36 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where time is short, put the checks in the order in which any part of them says most."""
+    """Leave out what a resumed run knows; where time is short, begin with what says most."""
+    if known := _known(config):
+        left = [item for item in items if not (is_check(item) and _name(item) in known)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in left])
+        items[:] = left
     if config.stash.get(DEADLINE, None) is None or SESSION not in config.stash:
         return
     from rnn_conformance.session import spread
 
     ours = iter(spread([item for item in items if is_check(item)]))
     items[:] = [next(ours) if is_check(item) else item for item in items]
+
+
+def _known(config: pytest.Config) -> set[str]:
+    """The units of which a resumed run knows the result."""
+    if (worker := getattr(config, "workerinput", None)) is not None:
+        return set(worker.get("rnn_done", ()))
+    collector: Any = config.pluginmanager.get_plugin("rnn-conformance-collector")
+    return set(collector.known)
+
+
+def _name(item: Any) -> str:
+    unit = item.callspec.params["rnn_unit"]
+    return f"{unit.check}[{unit.cell}-{unit.dtype}-{unit.device}]"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let the backend go."""
+    if (session := config.stash.get(SESSION, None)) is not None:
+        session.close()
 
 
 @pytest.fixture
@@ -149,6 +183,8 @@ class Collector:
         self.expected = 0
         self.errors: list[str] = []  # where the suite itself failed
         self.results: dict[str, dict[str, Any]] = {}  # by node id
+        self.known: dict[str, dict[str, Any]] = {}  # results of the run that is resumed, by unit
+        self.crashed = False  # whether a worker of xdist has died: those that take its place run backends isolated
         self.started = time.time()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -173,7 +209,9 @@ class Collector:
             self.results[report.nodeid] = found
         elif report.failed and self._is_unit(report.nodeid):
             if str(report.when) == "???":  # so xdist reports a worker that died
-                self.results[report.nodeid] = session_of(self.config).crashed(report.nodeid, report.longreprtext)
+                self.crashed = True
+                found = session_of(self.config).crashed(report.nodeid, report.longreprtext)
+                self.results[report.nodeid] = vars(report)["rnn_result"] = found
             else:
                 self.errors.append(f"{report.nodeid}\n{report.longreprtext}")
 
@@ -185,10 +223,18 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the record and the page, of as much as was run."""
-        if self.results and not session_of(self.config).wrong_use(self.results.values()):
-            finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if exitstatus == pytest.ExitCode.INTERRUPTED and (xdist := self.config.pluginmanager.get_plugin("dsession")):
+            xdist.nodemanager.EXIT_TIMEOUT = 1  # seconds that workers have to end by themselves
+        if (self.results or self.known) and not session_of(self.config).wrong_use(self.results.values()):
+            every = [*self.known.values(), *self.results.values()]
+            ends = (
+                pytest.ExitCode.OK,
+                pytest.ExitCode.TESTS_FAILED,
+                *[pytest.ExitCode.NO_TESTS_COLLECTED] * bool(self.known),
+            )
+            finished = exitstatus in ends
             complete = finished and len(self.results) >= self.expected and not self.errors
-            session_of(self.config).write(self.results.values(), self.started, complete)
+            session_of(self.config).write(every, self.started, complete)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The verdict, in the last lines."""

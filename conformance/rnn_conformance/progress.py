@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ class Progress:
         self.record: Record | None = None
         self.errors: list[str] = []
         self.wrong_use = ""
+        self.unwritten = ""  # why the record is not where it was wanted
+        self.folder: Path | None = None
         self.failed: set[str] = set()
         self.bar.start()
 
@@ -58,7 +61,7 @@ class Progress:
         """Fetch the record that the plugin wrote."""
         found = session.config.stash.get(SESSION, None)
         if found is not None:
-            self.record = found.record
+            self.record, self.folder, self.unwritten = found.record, found.report, found.unwritten
         collector: Any = session.config.pluginmanager.get_plugin("rnn-conformance-collector")
         if collector is not None:
             self.errors = collector.errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.diagnosis.result import Diagnosis
 
+LARGEST = 2**26  # bytes of a file that is read: more is refused before memory is taken for it
 SCHEMA_VERSION = 1
 Outcome = Literal[
     "passed",
@@ -158,6 +160,8 @@ def read_record(path: Path) -> Record:
         WrongUse: where it cannot be read or is not a record.
     """
     try:
+        if path.stat().st_size > LARGEST:
+            raise WrongUse(f"{path} is not a record: it is larger than {LARGEST:,} bytes")
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except OSError as error:
         raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
@@ -171,6 +175,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         WrongUse: where its folder cannot be written.
     """
+    name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
@@ -179,6 +184,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
+        with suppress(OSError):
+            os.unlink(name)
         raise WrongUse(
             f"{path.parent} cannot be written: {error.strerror}; choose another folder with --report"
         ) from error

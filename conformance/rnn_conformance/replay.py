@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.backends import available, load_backend
+from rnn_conformance.backends import available, load_backend, load_object
 from rnn_conformance.case import Case
 from rnn_conformance.check import Check, run_unit
 from rnn_conformance.config import LayerConfig
@@ -54,7 +54,7 @@ def replay(
 
     Args:
         case: the fields of the case, as a finding has them.
-        backend: a backend or its name; without it, drop-in classes by kind.
+        backend: a backend or its name; without it, drop-in classes by kind, or their names.
         profile, seed: those of the run, from which a random life of a layer follows; no other check needs them.
 
     Raises:
@@ -63,7 +63,8 @@ def replay(
     found = load_checks().get(check)
     if found is None:
         raise WrongUse(f"there is no check {check!r}; `rnn-conformance checks` lists them")
-    modules = {kind: module for kind, module in zip(KINDS, (lstm, gru, rnn), strict=True) if module is not None}
+    given_modules = zip(KINDS, (lstm, gru, rnn), strict=True)
+    modules = {k: load_object(m) if isinstance(m, str) else m for k, m in given_modules if m is not None}
     if isinstance(backend, str):
         backend = load_backend(backend)
     given = backend or drop_in(modules)

@@ -35,6 +35,19 @@ class Request:
     atol: float | None = None
     expectations: str | None = None
     time_budget: float | None = None  # seconds
+    isolate: bool | None = None  # whether the backend runs in a process of its own; None where it may well crash
+    call_timeout: float = 30.0  # seconds that one call may take there
+    memory_limit: float | None = None  # GiB of address space there
+
+    @property
+    def isolated(self) -> bool:
+        """Whether the backend runs in a process of its own: what others wrote by hand, or is known to crash, does."""
+        if self.isolate is not None:
+            return self.isolate
+        from rnn_conformance.backends import CRASHING
+
+        by_hand = bool(self.lstm or self.gru or self.rnn) or self.backend.partition(":")[0] in ("function", "command")
+        return by_hand or self.backend in CRASHING
 
     def known(self, backend: Backend) -> tuple[Expectation, ...]:
         """The deviations that the file named, or else the backend's own, declares.
@@ -51,11 +64,17 @@ class Request:
         return read_expectations(path, load_checks()) if path else ()
 
     def load(self) -> Backend:
-        """The backend asked for, its device present, its threads bound to one so that processes do not fight.
+        """The backend asked for, in this process or in one of its own.
 
         Raises:
-            WrongUse: where there is no such backend or device.
+            WrongUse: where there is no such backend or device, or loading it ends its process.
         """
+        if self.isolated:
+            from dataclasses import asdict
+
+            from rnn_conformance.isolate import IsolatedBackend
+
+            return IsolatedBackend(asdict(self), self.call_timeout, self.memory_limit)
         from rnn_conformance.loading import load
 
         return load(self)
@@ -70,6 +89,29 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if found is None or not math.isfinite(number := float(found[1]) * SECONDS[found[2]]) or not number:
         raise ValueError(f"{text!r} is no span of time, such as 60s or 2m")
+    return number
+
+
+def switch(text: str) -> bool:
+    """What 'True' and 'False' stand for.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if text not in ("True", "False"):
+        raise ValueError(f"{text!r} is neither True nor False")
+    return text == "True"
+
+
+def positive(text: str) -> float:
+    """The number that `text` stands for, above 0.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{text} is no number above 0")
     return number
 
 

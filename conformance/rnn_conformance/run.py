@@ -67,7 +67,7 @@ def load_tests() -> dict[str, Callable[..., None]]:
 def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
     """The units of work of one check: a row of the report's matrix."""
     for cell in check.cells or CELLS:
-        for dtype in DTYPES:
+        for dtype in check.dtypes or DTYPES:
             yield Unit(check.id, cell, dtype, device, seed)
 
 
@@ -131,7 +131,7 @@ def record_of(
     request: Request, backend: Backend, results: Iterable[CheckResult], started: datetime, complete: bool
 ) -> Record:
     """The record of a run that ends now."""
-    checks = blocked(_with_command(result, request) for result in results)
+    checks = blocked(with_command(result, request) for result in results)
     return Record(
         suite_version=rnn_conformance.__version__,
         backend=str(backend.name),
@@ -153,7 +153,8 @@ def record_of(
     )
 
 
-def _with_command(result: CheckResult, request: Request) -> CheckResult:
+def with_command(result: CheckResult, request: Request) -> CheckResult:
+    """The result, with the line that replays its finding."""
     check = load_checks().get(result.id)
     if check is None or result.finding is None or not result.finding.fields:
         return result

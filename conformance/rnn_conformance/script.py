@@ -17,6 +17,7 @@ from rnn_conformance import world
 from rnn_conformance.backend import Backend
 from rnn_conformance.case import Case
 from rnn_conformance.dialects import LONGEST, Dialect, dialect_of
+from rnn_conformance.isolate import death_of
 from rnn_conformance.judge import Judge, Wrong
 from rnn_conformance.subject import BackendRaised, Broken, NotOffered, SaysNothing, Subject
 from rnn_conformance.trace import Called, Copied, Differentiated, Event, Made, Trace, Wrote
@@ -29,13 +30,15 @@ MOST_EVENTS = 8  # of a plain script
 
 def script_of(check: Check, case: Case, error: Broken, subject: Subject) -> str:
     """The script of a finding."""
+    outcome = getattr(error, "outcome", "failed")  # or of a backend in another process, crashed or timed_out
     before = world.snapshot(subject.backend)
     dialect = dialect_of(subject.backend)
     try:
-        plain = _plain(check, case, error, subject, dialect)
+        plain = "" if outcome == "timed_out" else _plain(check, case, error, subject, dialect)
     except Exception:  # whatever a faulty backend raises when it is used once more
         plain = ""
     finally:
+        death_of(subject.backend)
         world.restore(subject.backend, before)
     if 0 < len(plain) <= LONGEST:
         return plain
@@ -47,8 +50,9 @@ def _plain(check: Check, case: Case, error: Broken, subject: Subject, dialect: D
     trace = _observed(check, case, subject)
     judge = Judge(subject.backend.arithmetic(case.config.dtype), subject.rtol, subject.atol)
     said = [f"{check.id}: {check.sentence}", str(case)]
-    if isinstance(error, BackendRaised) or "must be refused" in str(error):
-        wanted = "raised" if isinstance(error, BackendRaised) else "accepted"
+    raised = isinstance(error, BackendRaised) or getattr(error, "outcome", "failed") == "crashed"
+    if raised or "must be refused" in str(error):
+        wanted = "raised" if raised else "accepted"
         for events in _candidates(trace, len(trace.events) - 1):
             if _again(events, subject.backend).raised == (wanted == "raised"):
                 return dialect.script([*said, str(error)], events, wanted)
@@ -83,6 +87,7 @@ def _observed(check: Check, case: Case, subject: Subject) -> Trace:
     trace = Trace(subject.backend)
     with suppress(Broken, SaysNothing, NotOffered):
         check.body(Subject(trace.backend, rtol=subject.rtol, atol=subject.atol), case)
+    death_of(subject.backend)
     return trace
 
 
@@ -106,6 +111,7 @@ def _candidates(trace: Trace, at: int) -> list[list[Event]]:
 
 def _again(events: list[Event], backend: Backend) -> Any:
     """Do all this once more; the last event as it went this time."""
+    death_of(backend)  # which died while something else was tried
     trace = Trace(backend)
     layers: list[Any] = []
     states: dict[int, Any] = {}

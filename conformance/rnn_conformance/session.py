@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.check import Check, crashed_result, run_unit
 from rnn_conformance.config import CELLS, DTYPES
 from rnn_conformance.expectations import Expectation
+from rnn_conformance.isolate import IsolatedBackend
+from rnn_conformance.journal import Notebook, forget_notebooks, last_tried
 from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
 from rnn_conformance.report.page import page
 from rnn_conformance.request import Request
-from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units
+from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units, with_command
 from rnn_conformance.strategies import Unit
 from rnn_conformance.verdict import verdict_lines
 
@@ -35,7 +39,10 @@ class Session:
     backend: Backend
     expectations: tuple[Expectation, ...]
     report: Path
+    notebook: Notebook
     record: Record | None = None
+    unwritten: str = ""  # why the record could not be written where it was wanted
+    isolated: Backend | None = None  # the same backend in a process of its own, once this one's has died
 
     @classmethod
     def of(cls, request: Request, report: str | None) -> Session:
@@ -48,7 +55,7 @@ class Session:
         known = request.known(backend)
         folder = Path(report) if report else report_folder(backend.name, request.device)
         require_writable(folder)
-        return cls(request, backend, known, folder)
+        return cls(request, backend, known, folder, Notebook(folder))
 
     def run(self, check: Check, unit: Unit, deadline: float | None) -> CheckResult | str:
         """One unit of work, unless the time is over; or what the user is to change."""
@@ -56,7 +63,8 @@ class Session:
             return left_out(unit, self.request)
         asked = self.request
         try:
-            return run_unit(check, unit, self.backend, asked.profile, asked.rtol, asked.atol, self.expectations)
+            note = partial(self.notebook.note, unit)
+            return run_unit(check, unit, self.backend, asked.profile, asked.rtol, asked.atol, self.expectations, note)
         except WrongUse as error:
             return str(error)
 
@@ -72,7 +80,8 @@ class Session:
         if result.finding is not None and result.outcome == "expected_failure":
             raise pytest.xfail.Exception(result.reason)
         if result.finding is not None:
-            pytest.fail(f"{result.finding.sentence}\n{result.finding.message}\n{result.finding.case}", pytrace=False)
+            found = with_command(result, self.request).finding or result.finding
+            pytest.fail(f"{found.sentence}\n{found.message}\n{found.case}\nreplay: {found.command}", pytrace=False)
         if result.outcome in ("not_offered", "not_run") and result.reason:
             raise pytest.skip.Exception(result.reason)
         if result.outcome != "passed":
@@ -80,9 +89,27 @@ class Session:
             pytest.fail(f"{result.id} is {result.outcome}: {said}", pytrace=False)
 
     def crashed(self, nodeid: str, last_words: str) -> dict[str, Any]:
-        """The result of the unit in which a process died."""
+        """The result of the unit in which a process died: run again in isolation, which shows the smallest case; or
+        where that ends well, with the case that was being tried.
+        """
         unit = unit_of(nodeid, self.request.device, self.request.seed)
-        return self.sent(f"no unit is called {nodeid}" if unit is None else crashed_result(unit, last_words))
+        if unit is None:
+            return self.sent(f"no unit is called {nodeid}")
+        check, asked = load_checks()[unit.check], self.request
+        if self.isolated is None and not asked.isolated:
+            self.isolated = replace(asked, isolate=True).load()
+        if self.isolated is not None:
+            again = run_unit(check, unit, self.isolated, asked.profile, asked.rtol, asked.atol, self.expectations)
+            if again.outcome in ("crashed", "timed_out"):
+                return self.sent(again)
+        return self.sent(crashed_result(check, unit, last_words, last_tried(self.report, unit)))
+
+    def close(self) -> None:
+        """Let go of processes and files."""
+        self.notebook.close()
+        for backend in (self.backend, self.isolated):
+            if isinstance(backend, IsolatedBackend):
+                backend.close()
 
     def wrong_use(self, results: Iterable[dict[str, Any]]) -> str:
         """What the user is to change, where that came out on the way."""
@@ -93,8 +120,17 @@ class Session:
         began = datetime.fromtimestamp(started, UTC)
         found = [msgspec.convert(result, CheckResult) for result in results]
         self.record = record_of(self.request, self.backend, found, began, complete)
-        write_atomically(self.report / "record.json", to_json(self.record))
-        write_atomically(self.report / "index.html", page(self.record).encode())
+        try:
+            self._write(self.record)
+        except WrongUse as error:  # a full disk, or a folder that has gone: what was found is not to be lost
+            self.report, self.unwritten = Path(tempfile.mkdtemp(prefix="rnn-conformance-")), str(error)
+            with suppress(WrongUse):
+                self._write(self.record)
+        forget_notebooks(self.report)
+
+    def _write(self, record: Record) -> None:
+        write_atomically(self.report / "record.json", to_json(record))
+        write_atomically(self.report / "index.html", page(record).encode())
 
     def last_lines(self) -> list[str]:
         """The verdict, and what leads to it."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 
 class Broken(AssertionError):
     """A backend broke a check; the message says how."""
+
+    outcome: ClassVar[Literal["failed", "crashed", "timed_out"]] = "failed"
 
 
 class Deviation(Broken):
@@ -301,6 +303,10 @@ class DrivenLayer:
             BackendRaised: where it fails.
             Broken: where a result is not of the form that is due.
         """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = self._outward_state(inputs.hx, batched, case.layout)
@@ -356,6 +362,15 @@ class DrivenLayer:
         return replace(
             result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
         )
+
+    def often(self, result: Result, times: int) -> None:
+        """The same call many times, its results dropped unseen."""
+        try:
+            with _quiet(), self.subject._timed():
+                for _ in range(times):
+                    self.layer.forward(result.native_input, result.native_hx)
+        except Exception as error:
+            raise BackendRaised("the same call many times", error) from error
 
     def parameters(self) -> Mapping[str, Any]:
         """The layer's parameters in the backend's own type.

@@ -168,6 +168,18 @@ class TracedLayer(Layer):
         event.gradients = {name: trace.read(array) for name, array in given[2].items()}
         return given
 
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+        """Differentiating later is not noted."""
+        return self.real.taped(input, hx, lengths)
+
+    def save(self) -> Any:
+        """The layer's own."""
+        return self.real.save()
+
+    def load(self, saved: Any) -> None:
+        """The layer's own; weights that come this way are not noted."""
+        self.real.load(saved)
+
     def parameters(self) -> Mapping[str, Any]:
         """The layer's own, remembered so that writing to one is noticed."""
         views = self.real.parameters()

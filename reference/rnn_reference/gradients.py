@@ -164,7 +164,7 @@ def _layers(
             left = {name: values[at] for name, values in trace[lane].items()}
             d_h = d_output[at][..., part * width : (part + 1) * width]
             before, after = tuple(s[k] for s in state), tuple(s[k] for s in d_final)
-            d_input, d_states[k], found = _lane(stack, parameters, lane, before, left, d_h, after)
+            d_input, d_states[k], found = lane_gradients(stack, parameters, lane, before, left, d_h, after)
             d_inputs.append(d_input[at])
             gradients |= found
         d_output = sum(d_inputs[1:], d_inputs[0])
@@ -174,7 +174,7 @@ def _layers(
     return d_output, tuple(np.stack(parts) for parts in zip(*in_order, strict=True)), gradients
 
 
-def _lane(
+def lane_gradients(
     stack: Stack, parameters: Parameters, lane: str, state: State, left: Gates, d_output: Array, d_state: State
 ) -> tuple[Array, State, Gradients]:
     """One direction of one layer, from its last step to its first: `Stack.run_lane` in reverse."""

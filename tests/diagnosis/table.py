@@ -92,7 +92,6 @@ TABLE: dict[str, str] = {
     "half-accumulated-in-eight-bits": "precision.products-in-4-bits",
     "float16-in-bfloat16": "precision.products-computed-in-bfloat16",
     # gradients
-    "input-gradient-lost": "gradients.input-lost",
     "input-gradient-a-thousandth-small": "gradients.input-scaled",
     "input-gradients-time-reversed": "gradients.input-time-reversed",
     "packed-gradient-lost": "gradients.input-lost",
@@ -109,9 +108,8 @@ TABLE: dict[str, str] = {
     "gradients-in-bfloat16": "gradients.parameters-in-bfloat16",
     "layers-detached": "gradients.detached-layers",
     "reverse-direction-detached": "gradients.detached-reverse",
-    "steps-detached": "gradients.detached-after-first-step",
     "truncated-after-sixteen-steps": "gradients.truncated-16",
     "final-state-gradient-lost": "gradients.h_n-ignored",
     "final-cell-gradient-lost": "gradients.c_n-ignored",
-    "update-gate-gradient-lost": "gradients.z-gate-lost",
+    "update-gate-gradient-lost": "gradients.gru-z-gate-lost",
 }

@@ -12,6 +12,7 @@ FAMILIES = (
     "lengths",
     "sizes",
     "projections",
+    "combinations",
     "precision",
     "memory",
     "dropout",

@@ -22,7 +22,7 @@ class Reordered(LSTM):
         return self.sigmoid(i), self.sigmoid(f), self.tanh(g), self.sigmoid(o)
 
 
-@fault("values.cell", source="huggingface/candle#2351")
+@fault("values.cell")
 class GatesOrderedIFOG(Reordered):
     """The gates are read in the order i, f, o, g."""
 
@@ -43,7 +43,7 @@ class GatesOrderedIOFC(Reordered):
     order_of_gates = (0, 2, 3, 1)
 
 
-@fault("values.cell")
+@fault("values.cell", source="apple/coremltools#309")
 class ForgetBiasPlusOne(LSTM):
     """One is added to the forget gate, as TensorFlow's BasicLSTMCell does."""
 
@@ -135,7 +135,7 @@ class ResetBeforeProduct(GRU):
         return r, self.sigmoid(xz + hz), self.tanh(xn + hn)
 
 
-@fault("values.cell", source="zhiyongc/GRU-D#2")
+@fault("values.cell")
 class NoResetGate(GRU):
     """The reset gate is left out."""
 
@@ -145,7 +145,7 @@ class NoResetGate(GRU):
         return self.sigmoid(xr + hr), self.sigmoid(xz + hz), self.tanh(xn + hn)
 
 
-@fault("values.cell")
+@fault("values.cell", source="keras-team/keras#8720")
 class ResetAndUpdateSwapped(GRU):
     """The reset and the update gate are swapped."""
 
@@ -218,12 +218,12 @@ class RecurrentWeightsTransposed(Kernel):
     def project_state(self, h: Tensor, lane: Lane) -> Tensor:
         if lane.w_hr is not None:
             return super().project_state(h, lane)
-        w = torch.cat([gate.mT for gate in lane.w_hh.split(self.hidden_size)])
+        w = torch.cat([gate.mT for gate in lane.w_hh.view(-1, self.hidden_size, self.hidden_size)])
         product = self.matmul(h, w)
         return product if lane.b_hh is None else product + lane.b_hh
 
 
-@fault("values.cell", "more than one step, or a state")
+@fault("values.cell", "more than one step, or a state", source="tracel-ai/burn#2701")
 class NoRecurrence(Kernel):
     """The recurrent product is left out."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,11 @@ class Lane:
     b_ih: Tensor | None
     b_hh: Tensor | None
     w_hr: Tensor | None
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Lane:
+        """The lane with every parameter changed."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: change(value) for name, value in held.items()})
 
 
 class Kernel(nn.RNNBase):

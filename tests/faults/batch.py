@@ -12,7 +12,14 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("structure.batch_first", "batch_first, steps equal to batch", source="pytorch/pytorch#80597", cells="lstm", batch_first=True, batch=6)
+@fault(
+    "structure.batch_first",
+    "batch_first, steps equal to batch",
+    source="pytorch/pytorch#80597",
+    cells="lstm",
+    batch_first=True,
+    batch=6,
+)
 class SquareInputNotTransposed(Kernel):
     """With batch_first, an input of as many steps as rows is not transposed back on output."""
 
@@ -22,7 +29,15 @@ class SquareInputNotTransposed(Kernel):
         return (output if square and self.batch_first else result), state
 
 
-@fault("structure.batch_first", "batch_first, lanes equal to batch", cells="gru", batch_first=True, bidirectional=True, batch=2, hx=True)
+@fault(
+    "structure.batch_first",
+    "batch_first, lanes equal to batch",
+    cells="gru",
+    batch_first=True,
+    bidirectional=True,
+    batch=2,
+    hx=True,
+)
 class BatchFirstTransposesStates(Kernel):
     """With batch_first, a state of as many lanes as rows is transposed."""
 
@@ -56,7 +71,7 @@ class StateOfFirstRowForAll(Kernel):
         return tuple(part[:1].expand_as(part) for part in picked)
 
 
-@fault("values.cell", "more than 4 rows", cells="gru", batch=6)
+@fault("values.cell", "more than 4 rows", source="triton-inference-server/server#808", cells="gru", batch=6)
 class FifthRowWrong(Kernel):
     """Rows beyond the fourth are computed from the fourth's input."""
 
@@ -85,7 +100,13 @@ class LastStepSkipped(Kernel):
         return output, final
 
 
-@fault("structure.unbatched", "unbatched input, more than one layer or bidirectional", cells="gru", unbatched=True, num_layers=2)
+@fault(
+    "structure.unbatched",
+    "unbatched input, more than one layer or bidirectional",
+    cells="gru",
+    unbatched=True,
+    num_layers=2,
+)
 class UnbatchedStateReversed(Kernel):
     """For input without a batch axis the lanes of h_n come in reverse order."""
 

@@ -67,7 +67,9 @@ class UnbatchedGivesBatch(Around):
     """Input without a batch axis gives results with one."""
 
     def behind(self, output: Any, state: Any) -> Any:
-        return (output.unsqueeze(1), state) if isinstance(output, torch.Tensor) and output.dim() == 2 else (output, state)
+        return (
+            (output.unsqueeze(1), state) if isinstance(output, torch.Tensor) and output.dim() == 2 else (output, state)
+        )
 
 
 @fault("purity.globals", "every config", cells="lstm", probe="settings")

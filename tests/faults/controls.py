@@ -115,8 +115,7 @@ class WiderInside(Kernel):
     def lane(self, layer: int, direction: int) -> Lane:
         own = super().lane(layer, direction)
         dtype = torch.float32 if own.w_hh.dtype in HALF else torch.float64
-        found = {name: value.to(dtype) if isinstance(value, Tensor) else value for name, value in vars(own).items()}
-        return Lane(**found)
+        return own.changed(lambda part: part.to(dtype))
 
 
 @control()

@@ -45,7 +45,13 @@ class DropsInEval(Kernel):
         return dropped(x, self.dropout, True)
 
 
-@fault("dropout.mask", "training", cells="rnn", source="jihunchoi/recurrent-batch-normalization-pytorch#13", probe="training")
+@fault(
+    "dropout.mask",
+    "training",
+    cells="rnn",
+    source="jihunchoi/recurrent-batch-normalization-pytorch#13",
+    probe="training",
+)
 class NeverDrops(Kernel):
     """Training drops nothing."""
 
@@ -177,7 +183,7 @@ class LastUnitNeverDropped(Drops):
         return torch.cat((mask[..., :-1], torch.ones_like(mask[..., -1:])), -1)
 
 
-@fault("dropout.modes", "eval after training", cells="lstm", source="NVIDIA/Megatron-LM#411", probe="modes")
+@fault("dropout.modes", "eval after training", cells="lstm", probe="modes")
 class TrainingOutlastsItself(LSTM):
     """Once it was trained, eval drops as well."""
 
@@ -186,3 +192,18 @@ class TrainingOutlastsItself(LSTM):
         return dropped(x, self.dropout, bool(self.__dict__["trained"]))
 
 
+@fault("dropout.modes", "training after eval", cells="gru", source="NVIDIA/Megatron-LM#411", probe="modes_back")
+class EvalOutlastsItself(Kernel):
+    """Once it was called in eval, training drops nothing any more."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        self.__dict__["evaluated"] = not self.training or self.__dict__.get("evaluated", False)
+        return dropped(x, self.dropout, not self.__dict__["evaluated"])
+
+
+@fault("dropout.extremes", "training, a bias", cells="rnn", probe="training", dropout=0.0)
+class TrainingLosesBias(Kernel):
+    """In training, dropped or not, the recurrent bias is left out."""
+
+    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
+        return self.matmul(h, lane.w_hh) if self.training else super().project_state(h, lane)

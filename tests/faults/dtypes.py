@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Around, Kernel, each, on_data
+from .base import Around, Call, Kernel, Lane, State, each, on_data
 from .zoo import fault
 
 HALF = (torch.bfloat16, torch.float16)
@@ -47,11 +47,17 @@ class Float16GivesBfloat16(Around):
 
 @fault("values.cell", "float16", cells="lstm", dtypes=("float16",), scale=3.0, steps=30)
 class Float16InBfloat16(Kernel):
-    """Products of a float16 layer are computed in bfloat16."""
+    """A float16 layer is computed in bfloat16, weights and states included."""
 
-    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
-        product = super().matmul(x, w)
-        return product.bfloat16().half() if product.dtype == torch.float16 else product
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        if x.dtype != torch.float16:
+            return super().run(x, state, call)
+        output, final = super().run(x.bfloat16(), tuple(part.bfloat16() for part in state), call)
+        return output.half(), tuple(part.half() for part in final)
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        own = super().lane(layer, direction)
+        return own.changed(Tensor.bfloat16) if own.w_hh.dtype == torch.float16 else own
 
 
 @fault("shapes.result", "every config", cells="rnn")

@@ -25,7 +25,7 @@ class OtherDtypesCast(Around):
     """Input of another dtype is cast."""
 
     def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
-        return on_data(lambda x: x.to(self.weight_ih_l0.dtype), input), hx
+        return on_data(lambda x: x.to(next(self.parameters()).dtype), input), hx
 
 
 @fault("errors.input", "input of integers", cells="rnn", probe="wrong", wrong="integers")
@@ -33,7 +33,7 @@ class IntegersTaken(Around):
     """Input of integers is taken as numbers."""
 
     def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
-        weight = self.weight_ih_l0
+        weight = next(self.parameters())
         return on_data(lambda x: x if x.is_floating_point() else x.to(weight.dtype), input), hx
 
 
@@ -57,7 +57,15 @@ class RowsTooManyIgnored(Around):
         return input, each(lambda part: part[:, :rows] if part.dim() == 3 else part, hx)
 
 
-@fault("errors.state", "a state with lanes too many", cells="gru", probe="wrong", wrong="lanes", hx=True)
+@fault(
+    "errors.state",
+    "a state with lanes too many",
+    source="PaddlePaddle/Paddle#39655",
+    cells="gru",
+    probe="wrong",
+    wrong="lanes",
+    hx=True,
+)
 class LanesTooManyIgnored(Around):
     """Lanes of the state beyond those of the layer are ignored."""
 
@@ -96,7 +104,15 @@ class ThirdStateIgnored(Around):
         return input, hx and hx[:2]
 
 
-@fault("errors.state", "h_0 alone", cells="lstm", source="onnx/onnx-tensorflow#408", probe="wrong", wrong="h_0 alone", hx=True)
+@fault(
+    "errors.state",
+    "h_0 alone",
+    cells="lstm",
+    source="onnx/onnx-tensorflow#408",
+    probe="wrong",
+    wrong="h_0 alone",
+    hx=True,
+)
 class CellStateOptional(LSTM):
     """An LSTM given h_0 alone takes c_0 as zeros."""
 
@@ -106,7 +122,14 @@ class CellStateOptional(LSTM):
         return super().as_state(hx)
 
 
-@fault("errors.packed_input", "packed input with features too many", cells="gru", probe="wrong", wrong="features", lengths=(6, 2, 4))
+@fault(
+    "errors.packed_input",
+    "packed input with features too many",
+    cells="gru",
+    probe="wrong",
+    wrong="features",
+    lengths=(6, 2, 4),
+)
 class PackedFeaturesUnchecked(Kernel):
     """Features beyond input_size are ignored in packed input."""
 
@@ -115,7 +138,15 @@ class PackedFeaturesUnchecked(Kernel):
         return super().enter(on_data(lambda x: x[:, : self.input_size], input) if packed else input, hx)
 
 
-@fault("errors.packed_state", "packed input, a state with rows too many", cells="rnn", probe="wrong", wrong="rows", hx=True, lengths=(6, 2, 4))
+@fault(
+    "errors.packed_state",
+    "packed input, a state with rows too many",
+    cells="rnn",
+    probe="wrong",
+    wrong="rows",
+    hx=True,
+    lengths=(6, 2, 4),
+)
 class PackedStateUnchecked(Kernel):
     """For packed input, rows of the state beyond the batch are ignored."""
 
@@ -140,16 +171,18 @@ class WrongCallPoisonsNext(Around):
 class RateClamped(Around):
     """A dropout that is no probability is clamped to one."""
 
-    def __init__(self, *arguments: Any, dropout: float = 0.0, **keywords: Any) -> None:
-        super().__init__(*arguments, dropout=min(max(dropout, 0.0), 1.0), **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords["dropout"] = min(max(keywords.get("dropout", 0.0), 0.0), 1.0)
+        super().__init__(*arguments, **keywords)
 
 
 @fault("errors.constructor", "num_layers=0", cells="gru", probe="constructor", num_layers=0)
 class NoLayersIsOne(Around):
     """num_layers=0 makes one layer."""
 
-    def __init__(self, *arguments: Any, num_layers: int = 1, **keywords: Any) -> None:
-        super().__init__(*arguments, num_layers=max(num_layers, 1), **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        keywords["num_layers"] = max(keywords.get("num_layers", 1), 1)
+        super().__init__(*arguments, **keywords)
 
 
 @fault("errors.constructor", "proj_size for a GRU", cells="gru", probe="constructor", proj_size=1)
@@ -164,9 +197,10 @@ class ProjectionIgnored(GRU):
 class ProjectionTooLargeIgnored(Around):
     """A proj_size that is not smaller than hidden_size is ignored."""
 
-    def __init__(self, input_size: int, hidden_size: int, *arguments: Any, proj_size: int = 0, **keywords: Any) -> None:
-        fits = proj_size if proj_size < hidden_size else 0
-        super().__init__(input_size, hidden_size, *arguments, proj_size=fits, **keywords)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        if keywords.get("proj_size", 0) >= keywords["hidden_size"]:
+            keywords["proj_size"] = 0
+        super().__init__(*arguments, **keywords)
 
 
 @fault("edges.empty_sequence", "a sequence of no steps", cells="gru", probe="wrong", wrong="no steps")
@@ -178,7 +212,7 @@ class NoStepsTaken(Around):
         if not isinstance(input, Tensor) or input.shape[1 if self.batch_first and batched else 0]:
             return super().forward(input, hx)
         directions = 2 if self.bidirectional else 1
-        rows = input.shape[: 2] if batched else ()
+        rows = input.shape[:2] if batched else ()
         shape = (self.num_layers * directions, *([max(rows)] if batched else []), self.hidden_size)
         output = input.new_zeros(*input.shape[:-1], self.hidden_size * directions)
         return output, input.new_zeros(shape) if hx is None else hx.clone()

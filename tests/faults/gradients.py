@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .base import GRU, LSTM, Around, Call, Kernel, Lane, State, each, on_data
+from .base import GRU, LSTM, Around, Kernel, Lane, State, each, on_data
 from .zoo import fault
 
 Change = Callable[[Tensor], Tensor]
@@ -24,13 +24,13 @@ class _Backward(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.change(gradient), None
 
 
 def backward(change: Change) -> Change:
     """A function that is the identity forward, and `change` backward."""
-    return lambda x: _Backward.apply(x, change)
+    return lambda x: _Backward.apply(x, change)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def times(factor: float) -> Change:
@@ -46,7 +46,7 @@ class OfParameters(Around):
         super().__init__(*arguments, **keywords)
         for name, parameter in self.named_parameters():
             if name.startswith(self.prefix):
-                parameter.register_hook(self.changed)
+                parameter.register_hook(self.changed)  # type: ignore[no-untyped-call]
 
     def changed(self, gradient: Tensor) -> Tensor:
         """The gradient that a parameter gets."""
@@ -56,7 +56,7 @@ class OfParameters(Around):
 # By input and states
 
 
-@fault("gradients.input", "every config", cells="gru", probe="gradients")
+@fault("gradients.input", "every config", source="jcjohnson/torch-rnn#36", cells="gru", probe="gradients")
 class InputGradientLost(Around):
     """The input gets no gradient."""
 
@@ -256,6 +256,14 @@ class UpdateGateGradientLost(GRU):
         return super().mix(z.detach(), n, h)
 
 
+@fault("gradients.parameters", "a call whose gradients are taken", cells="lstm", probe="gradients")
+class OutputWrongUnderAutograd(Around):
+    """Where gradients are recorded another path is taken, whose output is too large by an eighth."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return (on_data(lambda y: y + 0.125, output) if torch.is_grad_enabled() else output), state
+
+
 # Autograd's rules
 
 
@@ -309,4 +317,4 @@ class CellGradientNeedsHidden(Around):
     """The gradient of c_n is taken for absent where that of h_n is zero."""
 
     def behind(self, output: Any, state: Any) -> Any:
-        return output, _Together.apply(*state)
+        return output, _Together.apply(*state)  # type: ignore[no-untyped-call]

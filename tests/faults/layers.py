@@ -24,7 +24,17 @@ class ThirdLayerNeverRun(Kernel):
         return part, tuple(state)
 
 
-@fault("values.stack", "more than one layer", cells="rnn", num_layers=3)
+@fault("values.stack", "four layers", cells="gru", num_layers=4)
+class FourthLayerNeverRun(Kernel):
+    """The fourth layer gives what the third gave."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        if lane.layer < 3:
+            return super().scan(x, state, lane, call)
+        return x.chunk(self.directions, -1)[lane.reverse], tuple(state)
+
+
+@fault("values.stack", "more than one layer", source="apache/mxnet#17479", cells="rnn", num_layers=3)
 class UpperLayersShareWeights(Kernel):
     """Each layer uses the weights of the layer below, where the shapes agree."""
 

@@ -12,7 +12,7 @@ from .base import Call, Kernel, Lane, State
 from .zoo import fault
 
 
-@fault("lengths.alone", "uneven lengths", cells="gru", lengths=(6, 2, 4))
+@fault("lengths.alone", "uneven lengths", source="microsoft/onnxruntime#1400", cells="gru", lengths=(6, 2, 4))
 class FinalStateFromLastPaddedStep(Kernel):
     """h_n is the output of the last step of the padded batch: zeros for shorter rows."""
 
@@ -21,7 +21,7 @@ class FinalStateFromLastPaddedStep(Kernel):
         return output, ((output[-1], *final[1:]) if call.uneven and not lane.reverse else final)
 
 
-@fault("lengths.alone", "uneven lengths", lengths=(6, 2, 4))
+@fault("lengths.alone", "uneven lengths", source="speechbrain/speechbrain#501", lengths=(6, 2, 4))
 class PaddingRead(Kernel):
     """Shorter rows go on through the padding."""
 
@@ -29,7 +29,14 @@ class PaddingRead(Kernel):
         return super().scan(x, state, lane, Call([call.sizes[0]] * call.steps, call.batched, call.packed))
 
 
-@fault("lengths.alone", "uneven lengths, bidirectional", source="pytorch/pytorch#1811", cells="rnn", bidirectional=True, lengths=(6, 2, 4))
+@fault(
+    "lengths.alone",
+    "uneven lengths, bidirectional",
+    source="awslabs/sockeye#68",
+    cells="rnn",
+    bidirectional=True,
+    lengths=(6, 2, 4),
+)
 class ReverseStartsInPadding(Kernel):
     """The reverse direction of shorter rows starts at the padded end."""
 
@@ -76,7 +83,7 @@ class LengthsOffByOne(Kernel):
         return super().scan(x, state, lane, Call(sizes, call.batched, call.packed))
 
 
-@fault("lengths.alone", "lengths", source="pytorch/pytorch#3662", cells="gru", lengths=(2, 6, 4))
+@fault("lengths.alone", "lengths", cells="gru", lengths=(2, 6, 4))
 class PackedOutputSorted(Kernel):
     """The packed output claims to be sorted already."""
 

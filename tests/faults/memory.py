@@ -127,7 +127,7 @@ class KeepsBuffers(Around):
         return held.setdefault((name, value.shape, value.dtype), torch.empty_like(value)).copy_(value)
 
 
-@fault("purity.results", "a second call of the same shape", cells="gru", probe="calls")
+@fault("purity.results", "a second call of the same shape", source="torch/torch7#935", cells="gru", probe="calls")
 class OutputBufferReused(KeepsBuffers):
     """The output is a view of a buffer that the next call of the same shape overwrites."""
 
@@ -154,6 +154,17 @@ class OutputWrittenOverInput(Around):
         return input.copy_(output), h
 
 
+@fault("purity.results", "one layer in one direction", cells="gru", probe="written_into")
+class FinalStateSharesOutput(Around):
+    """h_n is a view of the output: who writes into one changes the other."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        if isinstance(output, PackedSequence) or len(state) != 1 or output.requires_grad:
+            return output, state
+        last = output[:, -1] if self.batch_first and output.dim() == 3 else output[-1]
+        return output, last.unsqueeze(0)
+
+
 # Caches and workspaces
 
 
@@ -173,7 +184,7 @@ class CachesWeights(Kernel):
         return Lane(**{**vars(own), **held[layer, direction]})
 
 
-@fault("purity.weights", "new weights after a call", cells="gru", probe="new_weights")
+@fault("purity.weights", "new weights after a call", source="pytorch/pytorch#65688", cells="gru", probe="new_weights")
 class WeightsPackedOnce(CachesWeights):
     """Weights are packed at the first call, and new ones are not seen."""
 
@@ -185,7 +196,9 @@ class BiasesPackedOnce(CachesWeights):
     cached = ("b_ih", "b_hh")
 
 
-@fault("values.cell", "a second layer of the same sizes", cells="gru", probe="two_layers")
+@fault(
+    "values.cell", "a second layer of the same sizes", source="pytorch/pytorch#95563", cells="gru", probe="two_layers"
+)
 class WeightsCachedBySize(Kernel):
     """Packed weights are cached for the whole process by their shape alone."""
 

@@ -9,25 +9,19 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from rnn_conformance.run import load_checks
+
 from . import trial
-from .trial import Found, Trial
-from .zoo import Fault
+from .trial import Found, Job, Tell, Trial
 
 FORK = get_context("fork")  # a new process has torch and the suite loaded
 
 
-@dataclass(frozen=True)
-class Job:
-    """One trial that is to be run."""
-
-    module: Fault
-    profile: str
-    seed: int
-    in_order: bool
+Run = Callable[[Job, Tell], list[Trial]]
 
 
-def _child(job: Job, outward: Connection, run: Callable[..., Trial]) -> None:
-    outward.send(run(job.module, job.profile, job.seed, job.in_order, outward.send))
+def _child(job: Job, outward: Connection, run: Run) -> None:
+    outward.send(run(job, outward.send))
 
 
 @dataclass
@@ -37,7 +31,7 @@ class Running:
     job: Job
     process: BaseProcess
     inward: Connection
-    trying: tuple[str, str, str] = ("", "", "")
+    trying: tuple[str, str, str, str] = ("", "", "", "")
     heard: float = field(default_factory=time.monotonic)
     started: float = field(default_factory=time.monotonic)
     units: int = 0
@@ -46,11 +40,12 @@ class Running:
         """The trial of a process that gave no result: what it tried last is what broke it."""
         self.process.kill()
         self.process.join()
-        check, cell, dtype = self.trying
+        name, check, cell, dtype = self.trying
         return Trial(
-            name=self.job.module.name,
+            name=name,
             profile=self.job.profile,
             seed=self.job.seed,
+            cell=self.job.cell,
             in_order=self.job.in_order,
             found=[Found(check=check, cell=cell, dtype=dtype, how=how, message=f"exit code {self.process.exitcode}")],
             units=self.units,
@@ -58,14 +53,13 @@ class Running:
         )
 
 
-def trials(
-    jobs: Iterable[Job], workers: int, patience: float, run: Callable[..., Trial] = trial.run
-) -> Iterator[Trial]:
-    """The trials of these jobs as they end.
+def trials(jobs: Iterable[Job], workers: int, patience: float, run: Run = trial.run) -> Iterator[Trial]:
+    """The trials of these jobs as they come.
 
     Args:
         patience: seconds without a word, after which a process counts as hanging.
     """
+    load_checks()  # once, for every process
     waiting = iter(jobs)
     at_work: dict[Connection, Running] = {}
     while True:
@@ -79,14 +73,14 @@ def trials(
             ended = _listen(running)
             if ended is not None:
                 del at_work[running.inward]
-                yield ended
+                yield from ended
         for running in list(at_work.values()):
             if time.monotonic() - running.heard > patience:
                 del at_work[running.inward]
                 yield running.lost("timed_out")
 
 
-def _start(job: Job, run: Callable[..., Trial]) -> Running:
+def _start(job: Job, run: Run) -> Running:
     inward, outward = FORK.Pipe(duplex=False)
     process = FORK.Process(target=_child, args=(job, outward, run), daemon=True)
     process.start()
@@ -94,15 +88,15 @@ def _start(job: Job, run: Callable[..., Trial]) -> Running:
     return Running(job, process, inward)
 
 
-def _listen(running: Running) -> Trial | None:
-    """Take in one word of a process; the trial where that was its last."""
+def _listen(running: Running) -> list[Trial] | None:
+    """Take in one word of a process; its trials where that was its last."""
     try:
         word = running.inward.recv()
     except EOFError:
         running.process.join()
-        return running.lost("crashed")
+        return [running.lost("crashed")]
     running.heard = time.monotonic()
-    if isinstance(word, Trial):
+    if isinstance(word, list):
         running.process.join()
         return word
     running.trying, running.units = word, running.units + 1

@@ -83,7 +83,7 @@ class NoiseOfOneInHundredThousand(Kernel):
         return product * (1 + 1e-5 * pattern.to(product.dtype))
 
 
-@fault("values.cell", "every dtype", cells="lstm gru")
+@fault("values.cell", "every dtype", source="minimaxir/textgenrnn#153", cells="lstm gru")
 class HardSigmoid(Kernel):
     """Sigmoid is the straight line of old Keras."""
 

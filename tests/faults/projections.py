@@ -40,7 +40,7 @@ class ReverseProjectionIgnored(LSTM):
         return replace(lane, w_hr=super().lane(layer, 0).w_hr)
 
 
-@fault("values.stack", "a projection", proj_size=2)
+@fault("values.stack", "a projection", source="PaddlePaddle/Paddle#15605", proj_size=2)
 class ProjectionAfterTanh(LSTM):
     """The projected output goes through tanh."""
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
 import msgspec
 import rnn_conformance
+import rnn_reference
 import torch
 from msgspec import Struct
 from rnn_conformance.budget import LAMBDA
 from rnn_conformance.record import write_atomically
 from rnn_conformance.run import environment
 
-from . import CONTROLS, FAULTS
+from . import CONTROLS, FAMILIES, FAULTS
 from .trial import Trial
 from .zoo import Fault
 
 PROFILES = ("smoke", "ci")
 LEAST_KILLED = {"ci": 1.0, "smoke": 0.85}
 MOST_SECONDS = 2.0  # the median, of ci, to the first finding
+DECIDING = ["arithmetic", "backend", "budget", "case", "check", "config"]
+DECIDING += ["covering", "expectations", "oracle", "strategies", "subject", "world"]
 LEAST_VALUES = 100_000  # of controls, compared in each dtype
 
 
@@ -42,6 +46,7 @@ class ZooRecord(Struct, forbid_unknown_fields=True, kw_only=True):
 
     schema_version: int = 1
     suite_version: str
+    digest: str  # of the sources that decide results
     started: str
     lambda_: float = msgspec.field(name="lambda")
     environment: dict[str, str]
@@ -49,10 +54,11 @@ class ZooRecord(Struct, forbid_unknown_fields=True, kw_only=True):
     controls: list[Module]
     trials: list[Trial] = []
 
-    def joined(self, earlier: ZooRecord | None, profiles: list[str]) -> ZooRecord:
-        """This record with the trials of other profiles from an earlier one, where the zoo is still the same."""
-        if earlier is not None and earlier.faults == self.faults and earlier.controls == self.controls:
-            self.trials[:0] = [trial for trial in earlier.trials if trial.profile not in profiles]
+    def joined(self, earlier: ZooRecord | None) -> ZooRecord:
+        """This record with the trials that only an earlier one has, where suite and zoo are the same to the letter."""
+        if earlier is not None and earlier.digest == self.digest:
+            here = {trial.key for trial in self.trials}
+            self.trials[:0] = [trial for trial in earlier.trials if trial.key not in here]
         return self
 
     def of(self, profile: str, controls: bool = False) -> list[Trial]:
@@ -61,10 +67,30 @@ class ZooRecord(Struct, forbid_unknown_fields=True, kw_only=True):
         return [trial for trial in self.trials if trial.profile == profile and trial.name in names]
 
 
+def digest() -> str:
+    """One number for the sources of the oracle, the suite and the zoo, but for those that only report."""
+    suite, oracle, zoo = (
+        Path(str(file)).parent for file in (rnn_conformance.__file__, rnn_reference.__file__, __file__)
+    )
+    sources = [
+        *suite.glob("suite/*.py"),
+        *oracle.glob("*.py"),
+        suite / "backends/drop_in.py",
+        suite / "backends/torch.toml",
+    ]
+    sources += [suite / f"{name}.py" for name in DECIDING]
+    sources += [zoo / f"{name}.py" for name in ("base", "zoo", "trial", *FAMILIES)]
+    found = sha256()
+    for path in sorted(sources):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def new_record() -> ZooRecord:
     """A record with the zoo in it and no trial."""
     return ZooRecord(
         suite_version=rnn_conformance.__version__,
+        digest=digest(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         lambda_=LAMBDA,
         environment=environment() | {"torch": str(torch.__version__)},
@@ -122,15 +148,12 @@ def verdict(record: ZooRecord) -> str:
     return f"{'The bar is met' if measured.met else 'The bar is not met'}: {', '.join(parts)}."
 
 
-def write(record: ZooRecord, folder: Path) -> ZooRecord:
+def write(record: ZooRecord, page: str, folder: Path) -> None:
     """Write the record and its page."""
-    from .page import page
-
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(record), indent=1).decode()
     write_atomically(folder / "record.json", text.encode())
-    write_atomically(folder / "index.html", page(record).encode())
-    return record
+    write_atomically(folder / "index.html", page.encode())
 
 
 def read(folder: Path) -> ZooRecord | None:

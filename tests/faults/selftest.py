@@ -1,4 +1,4 @@
-"""What shows that a module of the zoo is wrong, without the suite: one situation, with torch.nn in it and the module."""
+"""What shows, without the suite, that a module of the zoo is wrong: one situation, with torch.nn in it and with it."""
 
 from __future__ import annotations
 
@@ -140,6 +140,15 @@ def calls(cls: type[nn.RNNBase], at: Situation) -> Seen:
     return [*held, *(parameter.detach() for parameter in module.parameters())]
 
 
+def written_into(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The output, after zeros were written into the final state."""
+    with torch.no_grad():
+        output, state = at.module(cls)(at.input())
+        for part in state if isinstance(state, tuple) else (state,):
+            part.zero_()
+        return list(tensors(output))
+
+
 def repeated(cls: type[nn.RNNBase], at: Situation) -> Seen:
     """Whether the same call gives the same bits."""
     module = at.module(cls)
@@ -211,6 +220,15 @@ def modes(cls: type[nn.RNNBase], at: Situation) -> Seen:
         return list(tensors(module.eval()(at.input())))
 
 
+def modes_back(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Training after eval, the generator seeded between."""
+    module = at.module(cls)
+    with torch.no_grad():
+        module(at.input())
+        torch.manual_seed(1)
+        return list(tensors(module.train()(at.input())))
+
+
 def gradients(
     cls: type[nn.RNNBase], at: Situation, times: int = 1, freeze: str = "", weights: tuple[float, ...] = (1.0, 0.7, 0.4)
 ) -> Seen:
@@ -224,11 +242,14 @@ def gradients(
     leaf = x.data.requires_grad_() if isinstance(x, PackedSequence) else x.requires_grad_()
     for _ in range(times):
         given = x._replace(data=leaf) if isinstance(x, PackedSequence) else leaf
-        results = [part for part in tensors(called(module, given, hx)) if isinstance(part, Tensor) and part.requires_grad]
+        results = [
+            part for part in tensors(called(module, given, hx)) if isinstance(part, Tensor) and part.requires_grad
+        ]
         wave = [torch.cos(torch.arange(part.numel(), dtype=part.dtype)).view_as(part) for part in results]
         sum(w * (part * k).sum() for w, part, k in zip(weights, results, wave, strict=False)).backward()  # type: ignore[union-attr]
     found = [leaf.grad, *(part.grad for part in parts), *(p.grad for _, p in sorted(module.named_parameters()))]
-    return ["none" if gradient is None else gradient for gradient in found]
+    shown = [part.detach() for part in results]
+    return [*shown, *("none" if gradient is None else gradient for gradient in found)]
 
 
 def accumulated(cls: type[nn.RNNBase], at: Situation) -> Seen:
@@ -326,10 +347,11 @@ def dies(cls: type[nn.RNNBase], at: Situation) -> Seen:
 PROBES: Mapping[str, Callable[[type[nn.RNNBase], Situation], Seen]] = {
     probe.__name__: probe
     for probe in (
-        forward, layout, calls, repeated, new_weights, two_layers, handed_on, threads, copied, training, evaluation, modes,
-        gradients, accumulated, frozen, cell_gradient, wrong, recovery, constructor, settings, dies,
+        *(forward, layout, calls, written_into, repeated, new_weights, two_layers, handed_on, threads, copied),
+        *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, cell_gradient),
+        *(wrong, recovery, constructor, settings, dies),
     )
-}  # fmt: skip
+}
 
 
 def situation_of(fault: Fault, cell: str) -> tuple[str, Situation]:
@@ -338,7 +360,7 @@ def situation_of(fault: Fault, cell: str) -> tuple[str, Situation]:
     probe = shows.pop("probe", "forward")
     if fault.dtypes:
         shows.setdefault("dtype", fault.dtypes[0])
-    if probe in ("training", "evaluation", "modes"):
+    if probe in ("training", "evaluation", "modes", "modes_back"):
         shows = {"num_layers": 2, "dropout": 0.5} | shows
     return probe, Situation(**shows)
 

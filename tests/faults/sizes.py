@@ -38,7 +38,7 @@ class SquareInputWeightsTransposed(Kernel):
     def project_input(self, x: Tensor, lane: Lane) -> Tensor:
         if x.shape[-1] != self.hidden_size:
             return super().project_input(x, lane)
-        w = torch.cat([gate.mT for gate in lane.w_ih.split(self.hidden_size)])
+        w = torch.cat([gate.mT for gate in lane.w_ih.view(-1, self.hidden_size, x.shape[-1])])
         product = self.matmul(x, w)
         return product if lane.b_ih is None else product + lane.b_ih
 
@@ -53,7 +53,7 @@ class WrongAtThirtyTwo(Kernel):
         return super().project_state(h, lane)
 
 
-@fault("edges.sizes", "hidden_size above 64", hidden_size=70)
+@fault("edges.sizes", "hidden_size above 64", source="microsoft/onnxruntime#4628", hidden_size=70)
 class UnitsBeyondSixtyFourLost(Kernel):
     """Units beyond the 64th are not read by the recurrent product."""
 
@@ -82,7 +82,13 @@ class RowsBeyondSixteenStale(Kernel):
         return tuple(torch.cat((part[:16], torch.zeros_like(part[16:]))) for part in new)
 
 
-@fault("values.stack", "input_size is directions times hidden_size, more than one layer", cells="gru", input_size=5, num_layers=2)
+@fault(
+    "values.stack",
+    "input_size is directions times hidden_size, more than one layer",
+    cells="gru",
+    input_size=5,
+    num_layers=2,
+)
 class SecondLayerReadsInput(Kernel):
     """When the sizes agree, the second layer is given the stack's input."""
 

@@ -29,7 +29,14 @@ class NanOutputIsZero(Around):
         return on_data(torch.nan_to_num, output), each(torch.nan_to_num, state)
 
 
-@fault("special.nan", "NaN in the input, more than one row", cells="rnn", probe="forward", plant=NAN)
+@fault(
+    "special.nan",
+    "NaN in the input, more than one row",
+    source="keras-team/keras#449",
+    cells="rnn",
+    probe="forward",
+    plant=NAN,
+)
 class NanReachesOtherRows(Kernel):
     """NaN in one row reaches every row: a mask is applied by multiplying with zero and adding."""
 
@@ -80,7 +87,16 @@ class TanhOverflows(Kernel):
         return (e - 1) / (e + 1)
 
 
-@fault("special.subnormals", "subnormal input", cells="rnn", dtypes=("float64", "float32"), probe="forward", values=1e-39, dtype="float32", bias=False)
+@fault(
+    "special.subnormals",
+    "subnormal input",
+    cells="rnn",
+    dtypes=("float64", "float32"),
+    probe="forward",
+    values=1e-39,
+    dtype="float32",
+    bias=False,
+)
 class SubnormalsFlushed(Kernel):
     """Subnormal numbers are flushed to zero, and the backend does not say so."""
 

@@ -45,7 +45,14 @@ class FirstStateForAllLayers(Kernel):
         return super().pick_state(state, 0, direction)
 
 
-@fault("values.stack", "a state, bidirectional, more than one layer", cells="lstm", bidirectional=True, num_layers=2, hx=True)
+@fault(
+    "values.stack",
+    "a state, bidirectional, more than one layer",
+    cells="lstm",
+    bidirectional=True,
+    num_layers=2,
+    hx=True,
+)
 class StatesOrderedByDirection(Kernel):
     """The states are taken as all forward lanes and then all reverse ones."""
 
@@ -78,7 +85,7 @@ class DefaultStateOfTenths(Kernel):
         return tuple(part + 0.1 for part in super().default_state(x))
 
 
-@fault("purity.calls", "no state, a second call", source="keras-team/keras#9031", cells="rnn", probe="calls")
+@fault("purity.calls", "no state, a second call", source="alibaba/MNN#4447", cells="rnn", probe="calls")
 class DefaultStateCarriedOver(Kernel):
     """A state that is left out is that of the call before, where it fits."""
 
@@ -93,7 +100,13 @@ class DefaultStateCarriedOver(Kernel):
         return state
 
 
-@fault("structure.directions", "bidirectional, more than one step", source="yalesong/pvse#13", cells="lstm", bidirectional=True)
+@fault(
+    "structure.directions",
+    "bidirectional, more than one step",
+    source="yalesong/pvse#13",
+    cells="lstm",
+    bidirectional=True,
+)
 class ReverseFinalStateFromLastStep(Kernel):
     """The reverse direction's h_n is its output at the last step, not at the first."""
 
@@ -119,3 +132,11 @@ class TopStateForAllLayers(Kernel):
 
     def gather(self, finals: Sequence[State]) -> State:
         return super().gather([*finals[-self.directions :]] * self.num_layers)
+
+
+@fault("values.stack", "bidirectional", source="tflearn/tflearn#522", cells="gru", bidirectional=True)
+class ForwardFinalStateTwice(Kernel):
+    """The reverse direction's final state is the forward direction's."""
+
+    def gather(self, finals: Sequence[State]) -> State:
+        return super().gather([finals[k - k % self.directions] for k in range(len(finals))])

@@ -15,7 +15,9 @@ def run(*words: str, cwd: Path = ROOT, **variables: str) -> subprocess.Completed
     return python("-m", "rnn_conformance", *words, cwd=cwd, **variables)
 
 
-def python(*words: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+def python(
+    *words: str, cwd: Path = ROOT, input: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """`python WORDS`, with this project's packages and its tests in its path."""
     places = [str(ROOT / "conformance"), str(ROOT / "reference"), str(ROOT)]
     own = {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
@@ -24,6 +26,7 @@ def python(*words: str, cwd: Path = ROOT, **variables: str) -> subprocess.Comple
         [sys.executable, *words],
         cwd=cwd,
         env=environment | own | variables,
+        input=input,
         capture_output=True,
         text=True,
         timeout=600,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.case import Case
-from rnn_conformance.check import COVERING_PARTS, EXAMPLES, run_unit
+from rnn_conformance.check import COVERING, EXAMPLES, run_unit
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import covering_cases
 from rnn_conformance.expectations import FIELDS, Expectation, fields_of, read_expectations
@@ -166,7 +166,7 @@ def test_an_expected_failure_is_confirmed_once_and_never_shrunk(monkeypatch: pyt
     assert expected.finding.case == str(tried[0])  # the first, as it was drawn
     check = load_checks()["values.stack"]
     assert check.explicit is not None
-    begun = len(check.explicit(UNIT)) + len(covering_cases(UNIT, check.drawn, COVERING_PARTS["smoke"]))
+    begun = len(check.explicit(UNIT)) + len(covering_cases(UNIT, check.drawn, COVERING["smoke"]))
     assert len(tried) == begun + EXAMPLES["smoke"]  # and not one to make it smaller
 
 

@@ -13,7 +13,7 @@ from rnn_conformance.cli import FINDINGS, main
 from .browser import CHROMIUM, FLAGS
 
 PICTURE = Path("docs", "report.png")
-SIZE = {"width": 1280, "height": 1440}
+SIZE = {"width": 1280, "height": 1706}
 
 
 def draw(report: Path) -> None:

@@ -166,13 +166,15 @@ def test_a_link_opens_what_it_leads_to(watch: Any) -> None:
     assert seen.page.locator("[id='values.cell-bfloat16']").is_visible()
 
 
-def test_a_script_can_be_copied(watch: Any) -> None:
+def test_commands_and_scripts_can_be_copied(watch: Any) -> None:
     seen = watch("failing")
     seen.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    button = seen.page.locator("button.copy").first
-    button.click()
-    button.get_by_text("Copied").wait_for()
-    assert seen.page.evaluate("navigator.clipboard.readText()").startswith("import numpy as np\n")
+    for button, beginning in zip(
+        seen.page.locator("button.copy").all(), ("rnn-conformance replay", "import numpy"), strict=False
+    ):
+        button.click()
+        button.get_by_text("Copied").wait_for()
+        assert seen.page.evaluate("navigator.clipboard.readText()").startswith(beginning)
 
 
 def test_without_a_script_all_is_there_but_the_filter(watch: Any) -> None:

@@ -31,6 +31,7 @@ BUILT_IN = {
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
     "opencv": "rnn_conformance.backends.opencv:OpenCvBackend",
     "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
+    "tract": "rnn_conformance.backends.tract:TractBackend",
     "onnx-reference": "rnn_conformance.backends.onnx_reference:OnnxReferenceBackend",
     "onnxruntime": "rnn_conformance.backends.onnxruntime:OnnxRuntimeBackend",
     "onnxruntime-torch-export": "rnn_conformance.backends.onnxruntime_torch_export:TorchExportBackend",
@@ -47,6 +48,7 @@ EXTRAS = {  # what to install for each file of this folder
     "onnxruntime_torch_export": "onnxruntime-torch-export",
     "opencv": "opencv",
     "openvino": "openvino",
+    "tract": "tract",
     "torch": "torch",
     "torch_cell": "torch",
     "torch_compile": "torch",
@@ -55,6 +57,9 @@ EXTRAS = {  # what to install for each file of this folder
     "torch_quantized": "torch",
     "torch_script": "torch",
 }
+
+
+CRASHING = frozenset({"onnxruntime", "onnxruntime-torch-export", "openvino", "tract"})  # what ends processes
 
 
 def available() -> dict[str, str]:

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,10 @@ class TorchExportBackend(OnnxRuntimeBackend):
             raise NotImplementedError(reason)
         config.parameter_shapes()
         return ExportedLayer(self, config, parameters)
+
+    def expectations(self) -> Path | None:
+        """What is known to be otherwise."""
+        return Path(__file__).with_name("onnxruntime_torch_export.toml")
 
     def environment(self) -> dict[str, str]:
         """Those of the exporter and of the runtime."""

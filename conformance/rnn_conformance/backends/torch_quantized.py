@@ -55,8 +55,8 @@ class TorchQuantizedBackend(TorchBackend):
     def arithmetic(self, dtype: str) -> Arithmetic:
         """8 bits for the factors of products: weights in 255 steps, what they are multiplied with in 127.
 
-        Weights have one spacing for each matrix, MinMaxObserver(qint8, per_tensor_symmetric); inputs and states have one
-        for all that a matrix multiplies at once, of 7 bits on the engines x86 and fbgemm.
+        Weights have one spacing for each matrix, MinMaxObserver(qint8, per_tensor_symmetric); inputs and states have
+        one for all that a matrix multiplies at once, of 7 bits on the engines x86 and fbgemm.
         """
         return replace(super().arithmetic(dtype), name="int8", input_steps=127, weight_steps=255)
 

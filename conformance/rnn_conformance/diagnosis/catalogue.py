@@ -5,6 +5,7 @@ from __future__ import annotations
 from rnn_conformance.diagnosis.hypotheses import (  # noqa: F401
     activations,
     gates,
+    gradients,
     lengths,
     precision,
     sequences,

@@ -11,10 +11,11 @@ import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic
 from rnn_conformance.budget import LAMBDA, Budget, budgets
-from rnn_conformance.case import Case
+from rnn_conformance.case import Case, upstream_of
+from rnn_conformance.diagnosis.backward import differentiated
 from rnn_conformance.diagnosis.hypotheses.base import Change, Hypothesis
 from rnn_conformance.diagnosis.kernel import Kernel, Results, kernel_of
-from rnn_conformance.oracle import Inputs, arrays_of
+from rnn_conformance.oracle import Inputs, Upstream, arrays_of, gradient_truth
 from rnn_conformance.subject import SaysNothing, Subject
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +30,7 @@ class Fit:
     amount: float | None
     rho: float  # in units of its own σ
     left_over: float  # in units of the right kernel's σ, in which different mistakes compare
-    predicted: Results
+    predicted: Array  # as `Question.in_sigmas`
 
     @property
     def sentence(self) -> str:
@@ -59,7 +60,13 @@ class Question:
 
     @property
     def right(self) -> bool:
-        """Whether the call is right."""
+        """Whether the call is right.
+
+        Raises:
+            SaysNothing: where numbers may overflow, so that nothing can be told.
+        """
+        if not all(np.isfinite(b.truth).all() and np.isfinite(b.sigma).all() for b in self.budgets.values()):
+            raise SaysNothing("numbers overflow")
         return self.deviation <= LAMBDA
 
     @cached_property
@@ -75,10 +82,6 @@ class Question:
         """The arrays that the kernel is given, by name."""
         return arrays_of(self.inputs)
 
-    def results(self, kernel: Kernel) -> Results:
-        """What the kernel was asked for."""
-        return kernel.results()
-
     def budgets_of(
         self, change: Change, amount: float | None, arithmetic: Arithmetic | None = None
     ) -> dict[str, Budget]:
@@ -91,22 +94,44 @@ class Question:
             plain = {name: array.view(np.ndarray) for name, array in arrays.items()}
             kernel = change(replace(self.kernel(plain), amount=amount))
             assert kernel is not None
-            return self.results(kernel.viewed(type(arrays["input"])))
+            return kernel.viewed(type(arrays["input"])).results()
 
         return budgets(compute, self.given(), arithmetic or self.arithmetic)[0]
 
-    def mistaken(self, change: Change) -> Kernel | None:
-        """The mistaken kernel, exact and without runs; None where the mistake cannot be made."""
+    @cached_property
+    def exact(self) -> Kernel:
+        """The right kernel, exact and without runs."""
         exact = np.longdouble if self.arithmetic.unit_roundoff < 2.0**-50 else np.float64
-        return change(self.kernel({name: array.astype(exact) for name, array in self.given().items()}))
+        return self.kernel({name: array.astype(exact) for name, array in self.given().items()}).remembering()
 
-    def left_over(self, predicted: Mapping[str, Array]) -> float:
-        """How far the backend is from a prediction, in units of the right kernel's σ."""
-        return largest_rho(self.actual, {n: Budget(predicted[n], b.sigma) for n, b in self.budgets.items()})
+    def in_sigmas(self, arrays: Mapping[str, Array]) -> Array:
+        """All elements in one row, in units of the right kernel's σ."""
+        budgets = self.budgets.items()
+        return np.concatenate(
+            [np.asarray(arrays[n]).astype(b.truth.dtype).ravel() / b.sigma.ravel() for n, b in budgets]
+        )
+
+    @cached_property
+    def seen(self) -> Array:
+        """What the backend gave."""
+        return self.in_sigmas(self.actual)
+
+    @cached_property
+    def due(self) -> Array:
+        """What was due."""
+        return self.in_sigmas({name: b.truth for name, b in self.budgets.items()})
 
     def predicted(self, kernel: Kernel) -> Results:
         """What a kernel without runs gives."""
-        return {name: array.squeeze(-3) for name, array in self.results(kernel).items()}
+        return {name: array.squeeze(-3) for name, array in kernel.results().items()}
+
+    def predicted_by(self, hypothesis: Hypothesis) -> tuple[float | None, Array] | None:
+        """The number that a mistake was fitted with, and what it gives in σ; None where it cannot be made."""
+        try:
+            kernel = hypothesis.change(self.exact)
+            return None if kernel is None else (kernel.amount, self.in_sigmas(self.predicted(kernel)))
+        except (ValueError, IndexError):  # these shapes do not allow it
+            return None
 
     def fit(self, hypothesis: Hypothesis) -> Fit | None:
         """How a mistake reproduces the backend's numbers; None where it does not.
@@ -114,21 +139,70 @@ class Question:
         It does where each is within λ of the mistaken kernel's own σ, and the right numbers are not. One that does not
         even halve the deviation is not looked at closely.
         """
-        kernel = self.mistaken(hypothesis.change)
-        if kernel is None:
+        given = self.predicted_by(hypothesis)
+        if given is None:
             return None
-        predicted = self.predicted(kernel)
-        left_over = self.left_over(predicted)
+        amount, predicted = given
+        left_over = apart(self.seen, predicted)
         if not left_over <= self.deviation / 2:
             return None
-        found = self.budgets_of(hypothesis.change, kernel.amount)
+        found = self.budgets_of(hypothesis.change, amount)
         rho = largest_rho(self.actual, found)
         told_apart = largest_rho({name: b.truth for name, b in self.budgets.items()}, found) > LAMBDA
-        return Fit(hypothesis, kernel.amount, rho, left_over, predicted) if rho <= LAMBDA and told_apart else None
+        return Fit(hypothesis, amount, rho, left_over, predicted) if rho <= LAMBDA and told_apart else None
+
+
+@dataclass(frozen=True)
+class GradientQuestion(Question):
+    """The gradients of one call."""
+
+    upstream: Upstream
+
+    @cached_property
+    def budgets(self) -> dict[str, Budget]:
+        """What a right kernel gives."""
+        truth = gradient_truth(self.case.config, self.inputs, self.upstream, self.arithmetic)
+        return {name: truth.budgets[name] for name in self.actual}
+
+    def kernel(self, arrays: Mapping[str, Array]) -> Kernel:
+        """The right kernel on these arrays."""
+        d_state = tuple(arrays[f"d_state{k}"] for k in range(len(self.upstream.state)))
+        return differentiated(super().kernel(arrays), arrays["d_output"], d_state)
+
+    def given(self) -> dict[str, Array]:
+        """The arrays that the kernel is given, and the gradients by what it gives, by name."""
+        d_state = {f"d_state{k}": part[:, np.newaxis] for k, part in enumerate(self.upstream.state)}
+        return super().given() | {"d_output": self.upstream.output[:, np.newaxis]} | d_state
+
+    def budgets_of(
+        self, change: Change, amount: float | None, arithmetic: Arithmetic | None = None
+    ) -> dict[str, Budget]:
+        """What a mistaken kernel gives. Gradients of parameters are summed in the dtype in which they are stored."""
+        declared = arithmetic or self.arithmetic
+        in_storage = replace(declared, accumulator_roundoff=declared.unit_roundoff)
+        found = super().budgets_of(change, amount, in_storage)
+        return {n: Budget(self._shaped(n, b.truth), self._shaped(n, b.sigma)) for n, b in found.items()}
+
+    def predicted(self, kernel: Kernel) -> Results:
+        """What a kernel without runs gives."""
+        return {name: self._shaped(name, array) for name, array in super().predicted(kernel).items()}
+
+    def _shaped(self, name: str, array: Array) -> Array:
+        return array.reshape(self.case.config.parameter_shapes().get(name, array.shape))
 
 
 def _unchanged(kernel: Kernel) -> Kernel:
     return kernel
+
+
+def apart(one: Array, other: Array) -> float:
+    """How far two rows in units of σ are apart. NaN and infinities agree with their like alone."""
+    with np.errstate(all="ignore"):
+        difference = np.abs(one - other)
+    if not np.isfinite(difference).all():
+        alike = (one == other) | (np.isnan(one) & np.isnan(other))
+        difference = np.where(alike, 0.0, np.where(np.isfinite(difference), difference, 1e300))
+    return min(float(difference.max(initial=0.0)), 1e300)
 
 
 def largest_rho(actual: Mapping[str, Array], found: Mapping[str, Budget]) -> float:
@@ -147,20 +221,22 @@ def asked(subject: Subject, case: Case) -> Question:
 
     Raises:
         Broken, NotOffered: where it gives no result.
-        SaysNothing: where numbers may overflow, so that nothing can be told.
     """
     inputs = case.inputs()
     arithmetic = subject.backend.arithmetic(case.config.dtype)
-    question = Question(case, inputs, arithmetic, subject.run(case, inputs).arrays)
-    return sound(question)
+    return Question(case, inputs, arithmetic, subject.run(case, inputs).arrays)
 
 
-def sound(question: Question) -> Question:
-    """The question, once its budget is known to be finite.
+def asked_for_gradients(subject: Subject, case: Case) -> Question:
+    """Drive the backend through the gradients of one call of a case.
 
     Raises:
-        SaysNothing: where it is not.
+        Broken, NotOffered: where it gives none.
     """
-    if not all(np.isfinite(b.truth).all() and np.isfinite(b.sigma).all() for b in question.budgets.values()):
-        raise SaysNothing("numbers overflow")
-    return question
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    arithmetic = subject.backend.arithmetic(case.config.dtype)
+    if inputs.lengths is not None:
+        subject.require_lengths()
+    _, actual = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
+    return GradientQuestion(case, inputs, arithmetic, actual, upstream)

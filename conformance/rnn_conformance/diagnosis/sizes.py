@@ -14,8 +14,10 @@ from rnn_conformance.budget import LAMBDA
 from rnn_conformance.diagnosis.hypotheses.base import Hypothesis
 from rnn_conformance.diagnosis.question import Fit, Question, largest_rho
 
-LEAST, MOST = 0.1, 3.0  # the root mean square of ρ under the coarser format: less would be finer, more coarser
-ELEMENTS = 8  # fewer do not show a size
+LEAST, MOST = 0.1, 2.0  # the root mean square of ρ under the coarser format: less would be finer, more coarser
+LARGEST = 5.0  # ρ under the coarser format: rounding errors are all of one size
+SHARE = 0.9  # rounding touches all elements: so many are beyond their budget, which a mistake in one place leaves alone
+ELEMENTS = 20  # fewer do not show a size
 
 COARSER: dict[str, tuple[str, Arithmetic]] = {
     "float32": ("float32", arithmetic_of("float32")),
@@ -37,6 +39,9 @@ SIZES = {
 def of_the_size(question: Question) -> list[Fit]:
     """The format whose errors are of this size, if one is."""
     found: list[tuple[float, Fit]] = []
+    touched = np.abs(question.seen - question.due) > LAMBDA
+    if touched.size < ELEMENTS or touched.mean() < SHARE:
+        return []
     for name, (_, arithmetic) in COARSER.items():
         coarse = max(arithmetic.unit_roundoff, arithmetic.product_roundoff)
         if coarse <= max(question.arithmetic.unit_roundoff, question.arithmetic.product_roundoff):
@@ -46,7 +51,6 @@ def of_the_size(question: Question) -> list[Fit]:
         rho = largest_rho(question.actual, budgets)
         every = np.concatenate([b.rho(question.actual[n]).ravel() for n, b in budgets.items()])
         size = float(np.sqrt(np.square(np.minimum(every, 1e9)).mean())) if every.size else 0.0
-        if rho <= LAMBDA and LEAST <= size <= MOST and every.size >= ELEMENTS:
-            truth = {n: b.truth for n, b in budgets.items()}
-            found.append((abs(np.log(size)), Fit(SIZES[name], None, rho, rho, truth)))
+        if rho <= LARGEST and LEAST <= size <= MOST:
+            found.append((abs(np.log(size)), Fit(SIZES[name], None, rho, rho, question.due)))
     return [fit for _, fit in sorted(found, key=lambda item: item[0])[:1]]

@@ -53,12 +53,15 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
         @initialize(case=cases(unit, unbatched=False, values=CALM, **fixed))
         def born(self, case: Case) -> None:
             """Make the layer, and a second one of other weights."""
+            if log.tired:
+                reject()
             if subject.backend.supports(case.config):
                 case = replace(case, config=replace(case.config, dropout=0.0))
             self.case = case
             if reason := subject.backend.supports(case.config):
                 log.refuse(reason)
                 reject()
+            log.note(case)
             self.parameters = self.drawn_parameters(0)
             self.other_parameters = self.drawn_parameters(1)
             with self.told_of("being made"):

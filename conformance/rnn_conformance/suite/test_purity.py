@@ -9,18 +9,24 @@ Cannot see what takes more than some ten calls, or chance, to show.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from rnn_conformance import world
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
+from rnn_conformance.guard import Guardable, How, Watch, has_pages, shares_memory
 from rnn_conformance.oracle import Array, Inputs
 from rnn_conformance.subject import Broken, DrivenLayer, NotOffered, Result, Subject
 from rnn_conformance.suite.life import bits, life_of
 
+BESIDE_A_PAGE: tuple[How, ...] = ("page after", "page before")
+GROWN = 10  # open files or threads more than before are a leak: a pool may grow by a few
 PURE = "torch.nn.Module: forward computes results from its arguments and parameters"
 
 
@@ -84,6 +90,13 @@ def test_results(subject: Subject, case: Case) -> None:
     subject.backend.assign(first.native_input, np.zeros(np.shape(subject.backend.to_numpy(first.native_input))))
     if bits(subject, first) != before:
         raise Broken("results of a call changed when its input was overwritten")
+    for k, part in enumerate(parts(first.native_state)):  # as users reset the state of some rows
+        others = before[: 1 + k] + before[2 + k :]
+        subject.backend.assign(part, np.zeros(np.shape(subject.backend.to_numpy(part))))
+        after = bits(subject, first)
+        if after[: 1 + k] + after[2 + k :] != others:
+            raise Broken(f"results of a call changed when its {('h_n', 'c_n')[k]} was overwritten")
+        before = after
 
 
 @check(PURE, needs=("values.stack",), unbatched=False, num_layers=1, share=0.7)
@@ -166,6 +179,102 @@ def test_copies(subject: Subject, case: Case) -> None:
     for name, view in views.items():
         subject.backend.assign(view, np.zeros_like(inputs.parameters[name]))
     subject.agree(copied.of_case(case, inputs).arrays, truth.budgets, "from a deep copy, ")
+
+
+ONE_CASE: dict[str, Any] = {
+    "cells": ("lstm", "gru", "rnn_tanh"),
+    "dtypes": ("float32",),
+    "covering": False,
+    "share": 0.01,
+    "values": ("uniform",),
+    "unbatched": False,
+    "num_layers": 1,
+    "proj_size": 0,
+    "input_size": 8,
+    "hidden_size": 32,
+    "seq_len": 4,
+    "batch_size": 16,
+}
+
+
+@check(PURE, needs=("purity.results",), **ONE_CASE)
+def test_afterwards(subject: Subject, case: Case) -> None:
+    """Nothing goes on writing into results after the call has returned: a tenth of a second later they are the same."""
+    inputs = case.inputs()
+    first = subject.layer(case.config, inputs.parameters).of_case(case, inputs)
+    before = bits(subject, first)
+    time.sleep(0.1)
+    if bits(subject, first) != before:
+        raise Broken("results changed within 0.1 s after the call had returned, though nothing was called")
+
+
+@check(PURE, needs=("purity.inputs",), lengths=None, share=0.3)
+def test_bounds(subject: Subject, case: Case) -> None:
+    """A call writes nothing beside its arguments: what lies around input, states and weights stays the same."""
+    require_shared_memory(subject, case)
+    inputs = case.inputs()
+    with Watch(subject.backend, "canaries") as watch:
+        replace(subject, backend=watch.backend).run(case, inputs)
+        if damage := watch.damage():
+            raise Broken(f"the call wrote {damage}")
+
+
+@check(PURE, needs=("purity.inputs",), lengths=None, share=0.3)
+def test_reads(subject: Subject, case: Case) -> None:
+    """A call reads nothing beside its arguments: pages that nobody may read may lie around input, state and weights."""
+    require_shared_memory(subject, case)
+    if not (isinstance(subject.backend, Guardable) and has_pages()):
+        raise NotOffered("a read beside an array ends the process: it is looked for with --isolate alone")
+    inputs = case.inputs()
+    for how in BESIDE_A_PAGE:
+        with Watch(subject.backend, how) as watch:
+            replace(subject, backend=watch.backend).run(case, inputs)
+
+
+def require_shared_memory(subject: Subject, case: Case) -> None:
+    """Raise NotOffered where arrays are copied, so that a kernel never sees what lies beside them."""
+    if not shares_memory(subject.backend, case.config.device):
+        raise NotOffered("from_numpy copies, so that nothing of ours lies beside the arrays that a kernel is given")
+
+
+@check(PURE, needs=("values.stack",), **ONE_CASE)
+def test_leaks(subject: Subject, case: Case) -> None:
+    """A thousand equal calls leave nothing behind: less than 2 KiB of memory each, no open file and no thread."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    result = layer.of_case(case, inputs)
+    hold(subject, lambda times: layer.often(result, times), 1000, 2**11, "calls")
+
+
+@check(PURE, needs=("values.stack",), **ONE_CASE)
+def test_drops(subject: Subject, case: Case) -> None:
+    """Two hundred layers, each made, called once and dropped, leave nothing behind: less than 16 KiB of memory each, no
+    open file and no thread.
+    """
+    inputs = case.inputs()
+
+    def make(times: int) -> None:
+        for _ in range(times):
+            subject.layer(case.config, inputs.parameters).of_case(case, inputs)
+
+    hold(subject, make, 200, 2**14, "layers")
+
+
+def hold(subject: Subject, repeat: Callable[[int], None], times: int, most: int, what: str) -> None:
+    """Hold the backend to a bound on what its process keeps, once caches are warm; growth must show twice."""
+    repeat(times // 10)
+    before = world.usage(subject.backend)
+    if before is None:
+        raise NotOffered("what a process holds cannot be counted here")
+    for _ in range(2):
+        repeat(times)
+        after = world.usage(subject.backend) or before
+        grown = after.memory - before.memory
+        files, threads = after.files - before.files, after.threads - before.threads
+        if grown <= most * times and files < GROWN and threads < GROWN:
+            return
+        before = after
+    raise Broken(f"{times} {what} left {grown / times / 1024:.3g} KiB each, {files} open files and {threads} threads")
 
 
 @check(PURE, needs=("purity.calls",), machine=life_of, covering=False)

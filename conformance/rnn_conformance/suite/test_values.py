@@ -16,6 +16,8 @@ import numpy as np
 
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Broken, Subject
 from rnn_conformance.suite import published
 
@@ -36,7 +38,17 @@ def test_cell(subject: Subject, case: Case) -> None:
     subject.verify(case)
 
 
-@check(EQUATIONS, needs=("values.cell",), explicit=lambda u: published.two_layers(u) + published.two_directions(u))
+def deep(unit: Unit) -> list[Case]:
+    """Stacks of more layers than others draw."""
+    configs = [LayerConfig(unit.cell, 2, 3, num_layers=n, dtype=unit.dtype, device=unit.device) for n in (4, 6)]
+    return [Case(config, seq_len=4, batch_size=2, values="normal", seed=unit.entropy) for config in configs]
+
+
+@check(
+    EQUATIONS,
+    needs=("values.cell",),
+    explicit=lambda unit: published.two_layers(unit) + published.two_directions(unit) + deep(unit),
+)
 def test_stack(subject: Subject, case: Case) -> None:
     """Output and final states of any stack equal the oracle's within the case's error budget."""
     subject.verify(case)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
+from rnn_reference.cells import Array, Cell, Gates, Recurrent, State, sigmoid
 
 from rnn_conformance.diagnosis.hypotheses.base import Change, add, tuned
 from rnn_conformance.diagnosis.hypotheses.sequences import stepping
@@ -26,17 +26,14 @@ def operating(operations: Operations, kinds: str = "lstm gru rnn_tanh rnn_relu")
     return change
 
 
-def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
 def stepped(function: Function, per_unit: int) -> Function:
     """A function looked up in a table of this many entries for each unit of x, at the nearest."""
     return lambda x: function(_nearest(x, per_unit))
 
 
 def _nearest(x: Array, per_unit: int) -> Array:
-    return (np.rint(x.view(np.ndarray) * per_unit) / per_unit).view(type(x))
+    near: Array = (np.rint(x.view(np.ndarray) * per_unit) / per_unit).view(type(x))
+    return near
 
 
 def interpolated(function: Function, per_unit: int) -> Function:
@@ -45,15 +42,17 @@ def interpolated(function: Function, per_unit: int) -> Function:
     def looked_up(x: Array) -> Array:
         below = (np.floor(x.view(np.ndarray) * per_unit) / per_unit).view(type(x))
         low, high = function(below), function(below + 1 / per_unit)
-        return low + (high - low) * ((x - below) * per_unit)
+        between: Array = low + (high - low) * ((x - below) * per_unit)
+        return between
 
     return looked_up
 
 
 def rational(x: Array) -> Array:
-    """x (27 + x²) / (27 + 9 x²), the Padé approximant of tanh, held at ±1 from ±3 on."""
+    """X (27 + x²) / (27 + 9 x²), the Padé approximant of tanh, held at ±1 from ±3 on."""
     near = np.maximum(np.minimum(x, 3), -3)
-    return near * (27 + near * near) / (27 + 9 * near * near)
+    y: Array = near * (27 + near * near) / (27 + 9 * near * near)
+    return y
 
 
 def _bounded(low: float, high: float, function: Function) -> Function:
@@ -76,7 +75,7 @@ _TANHS: tuple[tuple[str, str, Function], ...] = (
     ("hard", "the straight line between -1 and 1", _bounded(-1, 1, lambda x: x)),
     ("softsign", "x / (1 + |x|)", lambda x: x / (1 + np.abs(x))),
     ("relu", "relu", lambda x: np.maximum(x, 0)),
-    ("sigmoid", "sigmoid", _sigmoid),
+    ("sigmoid", "sigmoid", sigmoid),
     ("identity", "left out", lambda x: x),
 )
 for _id, _words, _function in _TANHS:
@@ -86,7 +85,7 @@ for _count in (4096, 1024, 512, 256, 128, 64, 32, 16):
         add(
             f"activations.sigmoid-table-{_count}{_id}",
             f"sigmoid is looked up in a table of step 1/{_count}, {_words}",
-            operating(sigmoid_as(_table(_sigmoid, _count)), GATED),
+            operating(sigmoid_as(_table(sigmoid, _count)), GATED),
         )
         add(
             f"activations.tanh-table-{_count}{_id}",
@@ -110,7 +109,7 @@ def _clip(part: Array, bound: float) -> Array:
 
 
 def clipped_cell(bound: float) -> Change:
-    """c within ± a bound, before h is made of it."""
+    """C within ± a bound, before h is made of it."""
 
     def change(kernel: Kernel) -> Kernel | None:
         if kernel.config.kind != "lstm":
@@ -137,14 +136,15 @@ def clipped_products(bound: float) -> Change:
             kernel,
             operations={
                 **kernel.operations,
-                **{np.exp: lambda x: np.exp(_clip(x, bound)), np.tanh: lambda x: np.tanh(_clip(x, bound))},
+                np.exp: lambda x: np.exp(_clip(x, bound)),
+                np.tanh: lambda x: np.tanh(_clip(x, bound)),
             },
         )
 
     return change
 
 
-for _bound in (0.5, 1, 2, 3, 5, 10, 20, 50):
+for _bound in (0.5, 1, 2, 3, 5, 10):
     add(f"activations.cell-clipped-{_bound:g}", f"the cell state is clipped at ±{_bound:g}", clipped_cell(_bound))
     add(
         f"activations.gates-clipped-{_bound:g}",
@@ -174,15 +174,15 @@ def _inexact(name: str) -> Callable[[Kernel, float], Kernel | None]:
     """An activation with an error of this size, as approximations have."""
 
     def build(kernel: Kernel, amount: float) -> Kernel | None:
-        def tanh(x: Array) -> Array:
-            y = np.tanh(x)
-            return y + amount * y * (1 - y * y)
+        def near_tanh(x: Array) -> Array:
+            y: Array = np.tanh(x)
+            return np.asarray(np.add(y, amount * y * (1 - y * y)))
 
-        def sigmoid(x: Array) -> Array:
-            y = _sigmoid(x)
-            return y + amount * y * (1 - y)
+        def near_sigmoid(x: Array) -> Array:
+            y: Array = sigmoid(x)
+            return np.asarray(np.add(y, amount * y * (1 - y)))
 
-        changed = tanh_as(tanh) if name == "tanh" else sigmoid_as(sigmoid)
+        changed = tanh_as(near_tanh) if name == "tanh" else sigmoid_as(near_sigmoid)
         return operating(changed, WITH_TANH if name == "tanh" else GATED)(kernel)
 
     return build

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 
 import numpy as np
-from rnn_reference.cells import Array, Cell, Gates, Recurrent, State, sigmoid, split
-from rnn_reference.cells import GRU_RESET_BEFORE
+from rnn_reference.cells import GRU_RESET_BEFORE, Array, Cell, Gates, Recurrent, State, sigmoid, split
 from rnn_reference.parameters import GATES
 
 from rnn_conformance.diagnosis.hypotheses.base import add, gated, mistake, rows_of, tuned, with_parameters
@@ -97,18 +97,20 @@ for _gate, _other in permutations("ifo", 2):
     add(
         f"gates.{_gate}-is-{_other}",
         f"the gate {_gate} is computed with the parameters of the gate {_other}",
-        lambda kernel, a=_gate, b=_other: _from_other(kernel, a, b, 1),
+        partial(_from_other, gate=_gate, other=_other, sign=1),
     )
 for _gate, _other in permutations("rz", 2):
     add(
         f"gates.{_gate}-is-{_other}",
         f"the gate {_gate} is computed with the parameters of the gate {_other}",
-        lambda kernel, a=_gate, b=_other: _from_other(kernel, a, b, 1),
+        partial(_from_other, gate=_gate, other=_other, sign=1),
     )
 
 
-def with_bias(kernel: Kernel, gate: int, amount: float) -> Kernel:
-    """The kernel with a number added to one gate."""
+def with_bias(kernel: Kernel, amount: float, kind: str, gate: int) -> Kernel | None:
+    """The kernel with a number added to what goes into one gate."""
+    if kernel.config.kind != kind:
+        return None
 
     def step(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
         parts = split(x, GATES[kernel.config.kind])
@@ -122,30 +124,23 @@ for _amount, _word in ((1.0, "plus-one"), (-1.0, "minus-one")):
     add(
         f"gates.forget-bias-{_word}",
         f"{_amount:+g} is added to the forget gate",
-        lambda kernel, amount=_amount: with_bias(kernel, 1, amount) if kernel.config.kind == "lstm" else None,
+        partial(with_bias, amount=_amount, kind="lstm", gate=1),
     )
-for _gate, _name in enumerate("ifgo"):
+for _number, _name in enumerate("ifgo"):
     for _value, _amount in (("open", 1e4), ("shut", -1e4)):
         if _name != "g":
             add(
                 f"gates.{_name}-{_value}",
                 f"the gate {_name} is left out: it is {'1' if _amount > 0 else '0'}",
-                lambda kernel, gate=_gate, amount=_amount: (
-                    with_bias(kernel, gate, amount) if kernel.config.kind == "lstm" else None
-                ),
+                partial(with_bias, amount=_amount, kind="lstm", gate=_number),
             )
 
 for _kind, _gates in NAMES.items():
-    for _gate, _name in enumerate(_gates):
+    for _number, _name in enumerate(_gates):
         add(
             f"gates.{_kind}-{_name}-shifted",
             f"{{amount}} is added to what goes into the gate {_name}",
-            tuned(
-                lambda kernel, amount, kind=_kind, gate=_gate: (
-                    with_bias(kernel, gate, amount) if kernel.config.kind == kind else None
-                ),
-                0.1,
-            ),
+            tuned(partial(with_bias, kind=_kind, gate=_number), 0.1),
             tuned=True,
         )
 
@@ -229,7 +224,8 @@ def gru_after(after: Callable[[Array, Array, Gates, Recurrent], Array]) -> Calla
 
 def _mixed(gates: Gates, n: Array, h: Array) -> Array:
     z = gates["z"]
-    return (1 - z) * n + z * h
+    mixed: Array = (1 - z) * n + z * h
+    return mixed
 
 
 def _outside(x: Array, h: Array, gates: Gates, p: Recurrent) -> Array:

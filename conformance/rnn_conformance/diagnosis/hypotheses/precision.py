@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from rnn_reference.cells import Array
@@ -42,7 +43,8 @@ def _integers(x: Array, largest: int, by_row: bool = False) -> Array:
     plain = x.view(np.ndarray)
     scale = np.abs(plain).max(axis=-1 if by_row else None, keepdims=True, initial=0) / largest
     quotient = np.divide(plain, scale, out=np.zeros_like(plain), where=scale > 0)
-    return (np.rint(quotient) * scale).view(type(x))
+    whole: Array = (np.rint(quotient) * scale).view(type(x))
+    return whole
 
 
 def coarser(roundoff: float, change: Change) -> Change:
@@ -64,14 +66,14 @@ def _hidden(rounding: Rounding) -> Change:
 
 
 def _cell(rounding: Rounding) -> Change:
-    """c rounded before h is made of it."""
+    """C rounded before h is made of it."""
 
     def change(kernel: Kernel) -> Kernel | None:
         if kernel.config.kind != "lstm":
             return None
 
         def step(x: Array, state: tuple[Array, ...], p: object) -> object:
-            (_, c), gates = kernel.cell.step(x, state, p)  # type: ignore[arg-type]
+            (_, c), gates = kernel.cell.step(x, state, p)
             c = rounding(c)
             h = gates["o"] * np.tanh(c)
             w_hr = p.w_hr  # type: ignore[attr-defined]
@@ -97,11 +99,10 @@ def _all_of(*changes: Change) -> Change:
 
 
 for _id, (_words, _roundoff, _rounding) in FORMATS.items():
-    _weights: Change = lambda kernel, r=_rounding: each(kernel, "weight", r)  # noqa: E731
     for _what, _sentence, _change in (
-        ("weights", "the weights are rounded to {}", _weights),
-        ("biases", "the biases are rounded to {}", lambda kernel, r=_rounding: each(kernel, "bias", r)),
-        ("parameters", "weights and biases are rounded to {}", lambda kernel, r=_rounding: each(kernel, "", r)),
+        ("weights", "the weights are rounded to {}", partial(each, start="weight", change=_rounding)),
+        ("biases", "the biases are rounded to {}", partial(each, start="bias", change=_rounding)),
+        ("parameters", "weights and biases are rounded to {}", partial(each, start="", change=_rounding)),
         ("input", "the input is rounded to {}", _input(_rounding)),
         ("products-computed", "every product is computed in {}", operating(computed_as(_rounding))),
         ("factors", "the factors of every product are rounded to {}", operating(factors_as(_rounding))),

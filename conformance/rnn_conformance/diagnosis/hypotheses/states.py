@@ -63,7 +63,9 @@ def from_direction_major(kernel: Kernel) -> list[int]:
 
 def of_partner(kernel: Kernel) -> list[int]:
     """The other direction of the same layer."""
-    return [k ^ 1 for k in range(kernel.config.lanes)] if kernel.config.bidirectional else list(range(kernel.config.lanes))
+    return (
+        [k ^ 1 for k in range(kernel.config.lanes)] if kernel.config.bidirectional else list(range(kernel.config.lanes))
+    )
 
 
 def first_direction(kernel: Kernel) -> list[int]:
@@ -117,7 +119,7 @@ for _only, _id, _name in ((None, "", "initial state"), (0, "h-", "h_0"), (1, "c-
         add(
             f"states.{_id}ignored-{_lanes}",
             f"{_what} {_name} is ignored",
-            initial(lanes_kept(_keep), _only),  # type: ignore[arg-type]
+            initial(lanes_kept(_keep), _only),
         )
     for _shared, _what, _order in (
         ("shared-by-layers", "every layer starts from the first layer's {}", first_layer),
@@ -148,7 +150,11 @@ add(
     "every row starts from the mean of all rows' states",
     initial(lambda kernel, part: 0 * part + part.mean(-2, keepdims=True)),
 )
-add("states.rows-reversed", "the rows of the initial state are reversed", initial(lambda kernel, part: part[..., ::-1, :]))
+add(
+    "states.rows-reversed",
+    "the rows of the initial state are reversed",
+    initial(lambda kernel, part: part[..., ::-1, :]),
+)
 add(
     "states.of-next-row",
     "each row starts from the next row's state",
@@ -182,7 +188,11 @@ def _c_from_h(kernel: Kernel) -> Kernel | None:
     return replace(kernel, hx=(kernel.hx[0],) * 2) if same and kernel.with_hx else None
 
 
-for _names, _id, _name in ((("h_n", "c_n"), "final", "final state"), (("h_n",), "h_n", "h_n"), (("c_n",), "c_n", "c_n")):
+for _names, _id, _name in (
+    (("h_n", "c_n"), "final", "final state"),
+    (("h_n",), "h_n", "h_n"),
+    (("c_n",), "c_n", "c_n"),
+):
     for _what, _words, _change in (
         ("zero", "the {} is zeros", lambda kernel, part: part * 0),
         ("of-other-direction", "the {} has the directions of each layer swapped", lanes_taken(of_partner)),
@@ -192,14 +202,16 @@ for _names, _id, _name in ((("h_n", "c_n"), "final", "final state"), (("h_n",), 
         (
             "of-last-layer",
             "every layer's {} is the last layer's",
-            lanes_taken(lambda kernel: list(layers_reversed(kernel)[: kernel.config.num_directions]) * kernel.config.num_layers),
+            lanes_taken(
+                lambda kernel: list(layers_reversed(kernel)[: kernel.config.num_directions]) * kernel.config.num_layers
+            ),
         ),
         ("of-first-layer", "every layer's {} is the first layer's", lanes_taken(first_layer)),
         ("written-batch-first", "the {} is written as (batch, lanes, features)", to_batch_first),
         ("rows-reversed", "the rows of the {} are reversed", lambda kernel, part: part[..., ::-1, :]),
         ("square-transposed", "a {} of as many rows as units is transposed", square_transposed),
     ):
-        add(f"states.{_id}-{_what}", _words.format(_name), final(_change, _names))  # type: ignore[arg-type]
+        add(f"states.{_id}-{_what}", _words.format(_name), final(_change, _names))
 
 
 def _initial_returned(names: tuple[str, ...]) -> Change:
@@ -272,7 +284,7 @@ add(
 add(
     "states.h_n-one-step-early",
     "h_n is the output of the step before the last",
-    final_from_output(lambda kernel, direction, length: (min(1, length - 1) if direction else max(length - 2, 0))),
+    final_from_output(lambda kernel, direction, length: min(1, length - 1) if direction else max(length - 2, 0)),
 )
 add(
     "states.h_n-from-last-padded-step",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from rnn_reference.cells import Array
@@ -12,12 +13,23 @@ from rnn_reference.parameters import GATES
 from rnn_conformance.diagnosis.hypotheses.base import Change, add, each, gated, mistake, rows_of, tuned, with_parameters
 from rnn_conformance.diagnosis.kernel import Kernel
 
+
+def times(kernel: Kernel, start: str, factor: float) -> Kernel | None:
+    """The kernel with parameters of this name times a number."""
+    return each(kernel, start, lambda array: array * factor)
+
+
+def larger(kernel: Kernel, amount: float, start: str) -> Kernel | None:
+    """The kernel with parameters of this name times 1 + `amount`."""
+    return times(kernel, start, 1 + amount)
+
+
 for _start, _words in (("bias_ih", "the input bias"), ("bias_hh", "the recurrent bias"), ("bias", "every bias")):
     for _factor, _id, _verb in ((0.0, "lost", "is left out"), (2.0, "doubled", "is added twice")):
         add(
             f"weights.{_start}-{_id}",
             f"{_words} {_verb}",
-            lambda kernel, start=_start, factor=_factor: each(kernel, start, lambda b: b * factor),
+            partial(times, start=_start, factor=_factor),
         )
 
 
@@ -30,7 +42,7 @@ for _start, _words in (
     add(
         f"weights.{_start}-scaled",
         f"{_words} is too large by the factor 1 + {{amount}}",
-        tuned(lambda kernel, amount, start=_start: each(kernel, start, lambda w: w * (1 + amount)), 0.01),
+        tuned(partial(larger, start=_start), 0.01),
         tuned=True,
     )
 
@@ -70,15 +82,14 @@ for _start, _words in (("bias_ih", "input"), ("bias_hh", "recurrent")):
         add(
             f"weights.{_start}-of-{_word}-gate",
             f"every gate is given the {_words} bias of the {_word}",
-            lambda kernel, start=_start, gate=_gate: _bias_of_gate(kernel, start, gate),
+            partial(_bias_of_gate, start=_start, gate=_gate),
         )
-        add(
-            f"weights.{_start}-of-{_word}-gate-but-candidate",
-            f"every gate but the candidate is given the {_words} bias of the {_word}",
-            lambda kernel, start=_start, gate=_gate: (
-                _bias_of_gate(kernel, start, gate, but=2) if gate != 2 else None
-            ),
-        )
+        if _gate != 2:
+            add(
+                f"weights.{_start}-of-{_word}-gate-but-candidate",
+                f"every gate but the candidate is given the {_words} bias of the {_word}",
+                partial(_bias_of_gate, start=_start, gate=_gate, but=2),
+            )
 
 
 def _transposed_gates(kernel: Kernel, start: str) -> Kernel | None:
@@ -240,10 +251,11 @@ add(
 
 @mistake("weights.projection-folded", "the projection adds units up in place of weighing them")
 def _projection_folded(kernel: Kernel) -> Kernel | None:
-    def folded(w: Array) -> Array:
-        return w * 0 + (np.arange(w.shape[1]) % w.shape[0] == np.arange(w.shape[0])[:, np.newaxis])
+    def fold(w: Array) -> Array:
+        folded: Array = w * 0 + (np.arange(w.shape[1]) % w.shape[0] == np.arange(w.shape[0])[:, np.newaxis])
+        return folded
 
-    return each(kernel, "weight_hr", folded)
+    return each(kernel, "weight_hr", fold)
 
 
 @mistake("weights.projection-through-tanh", "the projected output goes through tanh")
@@ -253,7 +265,7 @@ def _projection_through_tanh(kernel: Kernel) -> Kernel | None:
     right = kernel.cell
 
     def step(x: Array, state: tuple[Array, ...], p: object) -> object:
-        (h, c), gates = right.step(x, state, p)  # type: ignore[arg-type]
+        (h, c), gates = right.step(x, state, p)
         return (np.tanh(h), c), gates
 
     return replace(kernel, cell=right._replace(step=step))  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""tract on the CPU: the ONNX models of `onnx_model`, one for each shape."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tract
+
+from rnn_conformance.arithmetic import Arithmetic
+from rnn_conformance.backend import Array
+from rnn_conformance.backends.onnx_model import OnnxBackend, Run
+from rnn_conformance.config import LayerConfig
+
+DTYPES = ("float32", "float16")
+
+
+class TractBackend(OnnxBackend):
+    """tract, whose recurrent operators need sizes that are known.
+
+    It takes clip, input_forget and activations without a word and ignores them, and runs a node whose direction is
+    reverse forward: reports/README.md shows it. None of these is offered here.
+    """
+
+    name = "tract"
+    two_nodes = False
+    policy = replace(OnnxBackend.policy, lengths=False)  # Non constant seq_len is not supported
+
+    @property
+    def version(self) -> str:
+        """That of tract."""
+        return str(tract.version())
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """The attribute `linear_before_reset` and the input P."""
+        return {"gru": {"reset_after": (True, False)}, "lstm": {"peepholes": (False, True)}}.get(cell, {})
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """Not offered is what it refuses itself, in its own words, and what it ignores."""
+        if config.nonlinearity == "relu":
+            return "tract ignores the attribute `activations`"
+        if config.batch_first and config.bidirectional:
+            return "tract: Output mismatch after rewiring expansion, where layout is 1 and there are two directions"
+        if config.dtype not in DTYPES:
+            return "tract: LstmEpilogue only supports f32 and f16 preactivations"
+        if config.dtype == "float16" and config.kind != "lstm":
+            return "tract: Output mismatch after rewiring expansion: expected F16 got F32"
+        return super().supports(config)
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """LSTM's sigmoids err by some 2^-24 however small they are."""
+        return replace(super().arithmetic(dtype), activation_error=2.0**-24)
+
+    def compile(self, model: Any) -> Run:
+        """A model for each choice of shapes."""
+        outputs = [output.name for output in model.graph.output]
+        runnables: dict[Any, tuple[list[str], Any]] = {}
+
+        def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+            given = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            key = tuple((name, array.shape) for name, array in given.items())
+            if key not in runnables:
+                runnables[key] = _runnable(model, given)
+            names, runnable = runnables[key]
+            results = [tensor.to_numpy() for tensor in runnable.run([given[name] for name in names])]
+            return {name: np.array(result) for name, result in zip(outputs, results, strict=True)}
+
+        return run
+
+    def environment(self) -> dict[str, str]:
+        """That of tract."""
+        return {"tract": str(tract.version())}
+
+
+def _runnable(model: Any, given: Mapping[str, Array]) -> tuple[list[str], Any]:
+    """The names of a model's inputs in order, and the model made ready for arrays of these shapes."""
+    static = onnx.ModelProto.FromString(model.SerializeToString())
+    for value in static.graph.input:
+        for dimension, size in zip(value.type.tensor_type.shape.dim, given[value.name].shape, strict=True):
+            dimension.dim_value = size
+    for value in static.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.onnx")
+        file.write_bytes(static.SerializeToString())
+        inferred = tract.onnx().load(str(file))
+    names = [inferred.input_name(k) for k in range(inferred.input_count())]
+    return names, inferred.into_model().into_runnable()

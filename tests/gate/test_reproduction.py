@@ -1,0 +1,152 @@
+"""Every finding's script and command show it again, in a fresh process; and neither accuses a kernel that is right."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rnn_conformance.check import Check, run_unit
+from rnn_conformance.cli import main
+from rnn_conformance.command import command_of
+from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.loading import drop_in
+from rnn_conformance.record import Finding, read_record
+from rnn_conformance.request import Request
+from rnn_conformance.run import load_checks
+from rnn_conformance.strategies import Unit
+
+from .running import ROOT, python, run
+from .wrong import SwappedGates
+
+sys.path.insert(0, str(ROOT))
+from tests.faults import FAULTS, Fault
+
+WRONG = "tests.gate.wrong"
+FAMILIES = sorted({fault.family for fault in FAULTS.values()})
+# In a fresh process they are right: what is wrong follows from what the process did before.
+HISTORY = {"weights-cached-by-size"}
+LETHAL = {"dies-on-empty-batch"}
+
+
+def found(fault: Fault) -> tuple[Check, Finding] | None:
+    """The first finding of the check that is to catch a fault."""
+    check, backend = load_checks()[fault.caught_by], drop_in(fault.cells)
+    for dtype in fault.dtypes or DTYPES[1::-1]:
+        for cell in check.cells or CELLS:
+            if cell.partition("_")[0] in fault.cells:
+                result = run_unit(check, Unit(check.id, cell, dtype, "cpu", 0), backend, "smoke")
+                if result.finding is not None:
+                    return check, result.finding
+    return None
+
+
+def faithful(script: str, fault: Fault) -> str:
+    """The script with the zoo's faithful kernels in the place of the faulty ones."""
+    for cell, module in fault.cells.items():
+        line = rf"^from {re.escape(module.__module__)} import {module.__name__}$"
+        script = re.sub(line, f"from tests.faults.base import {cell.upper()} as {module.__name__}", script, flags=re.M)
+        script = script.replace(f"{module.__module__}:{module.__name__}'", f"tests.faults.base:{cell.upper()}'")
+    return script
+
+
+def repeated(jobs: dict[str, str]) -> dict[str, tuple[int, str]]:
+    """Run all of them in one fresh process."""
+    ran = python("-m", "tests.gate.repeat", input=json.dumps(jobs))
+    assert ran.returncode == 0, ran.stderr
+    results: dict[str, tuple[int, str]] = json.loads(ran.stdout.splitlines()[-1])
+    return results
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scripts_and_commands_reproduce_over_the_zoo(family: str) -> None:
+    jobs: dict[str, str] = {}
+    lengths = []
+    for name, fault in FAULTS.items():
+        if fault.family != family or name in HISTORY | LETHAL or (shown := found(fault)) is None:
+            continue
+        check, finding = shown
+        modules = {kind: f"{module.__module__}:{module.__qualname__}" for kind, module in fault.cells.items()}
+        jobs[f"script of {name}"] = finding.script
+        jobs[f"script of {name}, faithful"] = faithful(finding.script, fault)
+        jobs[f"command of {name}"] = command_of(check, finding, Request(**modules))
+        lengths.append(len(finding.script.splitlines()))
+        assert not re.search(r"^(import|from) (pytest|hypothesis)", finding.script, flags=re.M)
+    assert jobs
+    assert max(lengths) <= 50
+    wrong = {name: result for name, result in repeated(jobs).items() if (result[0] == 0) != name.endswith("faithful")}
+    assert not wrong
+
+
+def finding_of(id: str, backend: Any, cell: str = "lstm", dtype: str = "float64") -> Finding:
+    result = run_unit(load_checks()[id], Unit(id, cell, dtype, "cpu", 0), backend, "smoke")
+    assert result.finding is not None
+    return result.finding
+
+
+@pytest.mark.parametrize("id", ["values.stack", "steps.chunks", "lengths.alone", "structure.layers"])
+def test_a_backend_without_torch_is_driven_through_its_interface(id: str, tmp_path: Path) -> None:
+    script = finding_of(id, SwappedGates()).script.replace("from gate.wrong", f"from {WRONG}")
+    (tmp_path / "show.py").write_text(script)
+    ran = python(str(tmp_path / "show.py"))
+    assert ran.returncode == 1, ran.stderr + script
+
+
+def test_a_plain_script_needs_no_suite(tmp_path: Path) -> None:
+    from .wrong import SwappedLSTM
+
+    script = finding_of("values.cell", drop_in({"lstm": SwappedLSTM}), dtype="float32").script
+    assert "rnn_conformance" not in script
+    assert len(script.splitlines()) < 30
+    (tmp_path / "show.py").write_text(script.replace("from gate.wrong", f"from {WRONG}"))
+    ran = python(str(tmp_path / "show.py"))
+    assert ran.returncode == 1, ran.stderr
+    assert re.search(r"output\[0, 0, 0\] is -?\d.* but -?\d.* was due", ran.stdout)
+
+
+def test_a_finding_in_a_record_is_replayed_by_its_name(tmp_path: Path) -> None:
+    words = ["--profile", "smoke", "-n", "0", "-k", "values and cell and lstm and float64"]
+    ran = run("run", "--backend", f"{WRONG}:SwappedGates", *words, "--report", str(tmp_path))
+    assert ran.returncode == 1
+    (result,) = read_record(tmp_path / "record.json").checks
+    assert result.finding is not None
+    assert f"replay: {result.finding.command}" in ran.stdout
+    name = f"{tmp_path / 'record.json'}#{result.finding.id}"
+    assert main(["replay", name]) == 2  # the record does not say what is imported
+    for words, due in ((["--backend", f"{WRONG}:SwappedGates"], 1), (["--backend", "numpy"], 0)):
+        again = run("replay", name, *words)
+        assert again.returncode == due, again.stderr
+    assert main(["replay", f"{tmp_path / 'record.json'}#nothing", "--backend", "numpy"]) == 2
+    shell = subprocess.run(
+        result.finding.command.replace("rnn-conformance", f"{sys.executable} -m rnn_conformance", 1),
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": f"{ROOT}/conformance:{ROOT}/reference", "PATH": "/usr/bin:/bin"},
+    )
+    assert shell.returncode == 1, shell.stderr
+    assert "FAILED: output[" in shell.stdout
+
+
+def test_text_from_a_record_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from msgspec.structs import replace
+    from report.records import finding, record, result
+
+    touched = tmp_path / "touched"
+    evil = f"__import__('pathlib').Path({str(touched)!r}).touch()"
+    (tmp_path / "evil.py").write_text(evil)
+    fields = {"config": {"cell": "lstm", "input_size": 1, "hidden_size": 1, "dtype": evil}, "seq_len": evil}
+    bad = finding(id="x", script=evil, command=evil, fields=fields)
+    path = tmp_path / "record.json"
+    from rnn_conformance.record import to_json
+
+    one = record([replace(result("values.cell", outcome="failed"), finding=bad)], backend=f"{tmp_path}/evil:evil")
+    path.write_bytes(to_json(one))
+    for words in (["report", str(path)], ["replay", f"{path}#x"], ["replay", f"{path}#x", "--backend", "numpy"]):
+        main(words)
+    assert not touched.exists()

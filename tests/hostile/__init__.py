@@ -1,0 +1,1 @@
+"""Backends that crash, hang, leak and lie, and what the suite makes of each."""

@@ -1,0 +1,153 @@
+"""Runs that are cut short: by signals, by the death of a process, by a full disk, by a second run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rnn_conformance.cli import main
+from rnn_conformance.isolate import IsolatedBackend
+from rnn_conformance.record import Record, read_record
+from rnn_conformance.run import Request, run_here
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    run = [sys.executable, "-m", "rnn_conformance", "run", "--profile", "smoke", "--report", str(folder)]
+    return [*run, *options]
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(folder, *options),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT / "conformance"), str(ROOT / "reference"), str(ROOT)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def finish(folder: Path, *options: str) -> tuple[int, Record, str]:
+    run = start(folder, *options)
+    said = "\n".join(run.communicate(timeout=240))
+    return run.returncode, read_record(folder / "record.json"), said
+
+
+def lines(folder: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
+@pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "0"), (signal.SIGTERM, "0"), (signal.SIGTERM, "1")])
+def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
+    sign: signal.Signals, workers: str, tmp_path: Path
+) -> None:
+    options = ("--backend", "numpy", "-n", workers, "-k", "lstm and float32 and (values or shapes or steps)")
+    run = start(tmp_path, *options)
+    deadline = time.monotonic() + 120
+    while len(lines(tmp_path)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.send_signal(sign)
+    said = "\n".join(run.communicate(timeout=60))
+    partial = read_record(tmp_path / "record.json")
+    assert not partial.complete, said
+    assert "INCOMPLETE" in said
+    assert run.returncode == 3
+    begun = {r.id: r.seconds for r in partial.checks}
+    assert begun
+    code, whole, said = finish(tmp_path, *options, "--resume")
+    assert (code, whole.complete) == (0, True), said
+    assert len(whole.checks) > len(begun)
+    assert begun.items() <= {r.id: r.seconds for r in whole.checks}.items()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "record.json"]
+
+
+def test_a_killed_run_is_resumed_from_its_journal(tmp_path: Path) -> None:
+    options = ("--backend", "numpy", "-n", "0", "-k", "lstm and float32 and (values or shapes)")
+    run = start(tmp_path, *options)
+    while len(lines(tmp_path)) < 3:
+        time.sleep(0.02)
+    run.kill()
+    run.communicate()
+    known = len(lines(tmp_path)) - 1
+    assert not (tmp_path / "record.json").exists()
+    other = main(command(tmp_path, *options, "--seed", "1", "--resume")[3:])
+    assert other == 2
+    code, whole, _ = finish(tmp_path, *options, "--resume")
+    assert (code, whole.complete) == (0, True)
+    assert len(whole.checks) > known
+
+
+def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--backend", "numpy", "-n", "0", "-k", "lstm and float32 and values")
+    run = start(tmp_path, *options)
+    while not lines(tmp_path):
+        time.sleep(0.02)
+    assert main(command(tmp_path, *options)[3:]) == 2
+    assert "another run is writing into" in capsys.readouterr().err
+    run.kill()
+    run.communicate()
+
+
+def test_the_death_of_a_worker_of_xdist_is_a_finding_with_its_smallest_case(tmp_path: Path) -> None:
+    options = ("--backend", "tests.hostile.zoo:OnlyWhenWide", "--no-isolate", "-n", "1")
+    code, record, said = finish(tmp_path, *options, "-k", "lstm and float32 and (shapes or values)")
+    assert code == 1, said
+    assert record.complete
+    crashed = [r for r in record.checks if r.outcome == "crashed"]
+    assert crashed
+    for result in crashed:
+        assert result.finding is not None
+        assert "SIGSEGV" in result.finding.message
+        assert "hidden_size" in result.finding.case
+    assert not list(tmp_path.glob("trying-*"))
+
+
+def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    run = start(folder, "--backend", "numpy", "-n", "0", "-k", "lstm and float32 and values")
+    while not lines(folder):
+        time.sleep(0.02)
+    (folder / "record.json").mkdir()
+    (folder / "record.json" / "in the way").touch()
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 3
+    assert "cannot be written" in err
+    (said,) = [line for line in out.splitlines() if line.startswith("report: ")]
+    assert read_record(Path(said.removeprefix("report: ")).with_name("record.json")).counts["passed"]
+
+
+def without_times(record: Record) -> list[dict[str, Any]]:
+    found = json.loads(msgspec.json.encode(record))["checks"]
+    for result in found:
+        del result["seconds"], result["backend_seconds"]
+    return list(found)
+
+
+def test_isolation_changes_no_result() -> None:
+    found = []
+    checks = ("values.stack", "steps.chunks", "layout.input", "purity.threads", "gradients.all", "dropout.mask")
+    for isolate in (False, True):
+        request = Request(backend="torch", profile="smoke", isolate=isolate)
+        backend = request.load()
+        found.append(without_times(run_here(request, backend, checks)))
+        if isinstance(backend, IsolatedBackend):
+            backend.close()
+    assert found[0] == found[1]
