@@ -22,7 +22,7 @@ from rnn_conformance.covering import Share, covering_cases
 from rnn_conformance.diagnosis.result import Diagnosis
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.expectations import Expectation
-from rnn_conformance.isolate import death_of
+from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.measured import Measured, trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
@@ -77,6 +77,7 @@ class Check:
     machine: Machine | None = None  # a state machine in place of cases that are drawn
     offered: bool = True  # whether it is about configs that the backend offers
     dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
+    deadly: bool = False  # whether it has ended processes of released libraries, so that it runs in isolation alone
 
     @property
     def family(self) -> str:
@@ -103,6 +104,7 @@ def check(
     machine: Machine | None = None,
     offered: bool = True,
     dtypes: tuple[str, ...] = (),
+    deadly: bool = False,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -116,7 +118,7 @@ def check(
         sentence = " ".join((body.__doc__ or "").split())
         id = f"{family}.{name}"
         made_check = Check(
-            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes
+            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes, deadly
         )
         CHECKS[made_check.id] = made_check
 
@@ -226,6 +228,8 @@ class _Run:
     def body(self, case: Case) -> None:
         """The check itself; whatever it makes of an error, the death of the backend's process breaks it."""
         try:
+            if self.check.deadly and not isinstance(self.subject.backend, IsolatedBackend):
+                raise NotOffered("such calls have ended processes: they are made in isolation alone")
             if self.check.offered and (reason := self.subject.backend.supports(case.config)):
                 self.unsupported += 1
                 raise NotOffered(reason)

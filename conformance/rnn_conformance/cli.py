@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from rnn_conformance.backend import WrongUse
 from rnn_conformance.request import KINDS, PROFILES, Request, natural, positive, seconds
 
 CONFORMS, FINDINGS, WRONG_USE, SUITE_FAILED = range(4)
+NOTHING_RAN = (4, 5)  # pytest's exit codes for wrong use, and for no test chosen
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions says which file it shows
 
 
@@ -160,15 +162,20 @@ def _run(parsed: argparse.Namespace) -> int:
     if isinstance(backend, IsolatedBackend):
         backend.close()
     head = Head(rnn_conformance.__version__, backend.name, backend.version, asdict(request) | {"-k": parsed.expression})
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     journal = Journal(folder, head, parsed.resume)
     progress = Progress()
+    status: int = pytest.ExitCode.INTERNAL_ERROR
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress, Keeper(journal)])
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         progress.stop()
-        journal.close(progress.record is not None and progress.record.complete)
+        nothing = progress.record is None and not parsed.resume and (progress.wrong_use or status in NOTHING_RAN)
+        journal.close(bool(nothing) or (progress.record is not None and progress.record.complete))
+        if nothing:
+            _take_away(missing)
     record = progress.record
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and record is None:
         raise WrongUse(f"-k {parsed.expression!r} chooses no check; `rnn-conformance checks` lists them")
@@ -189,6 +196,13 @@ def _run(parsed: argparse.Namespace) -> int:
     if record.ok:
         return CONFORMS
     return FINDINGS if record.findings or "unexpected_pass" in record.counts else SUITE_FAILED
+
+
+def _take_away(folders: Sequence[Path]) -> None:
+    """Take folders away again that were made for nothing."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

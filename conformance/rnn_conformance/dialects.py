@@ -64,6 +64,8 @@ class Dialect:
         for at, event in enumerate(events):
             last = at == len(events) - 1
             body += self._event(event, several, at, len(events) == 2 or last, shown if last else "")
+        if shown == "accepted":
+            body = refusing(body)
         loads, head = self.head([e.config for e in events if isinstance(e, Made)])
         lines = [f"# {line}" for line in said]
         imports = [*self._standard(body, shown), *self.imports, *sorted(self.needs), *loads]
@@ -117,17 +119,12 @@ class Dialect:
             call = self.differentiated(self.layers[event.layer], config, event, hx, state)
         else:
             call = self.called(self.layers[event.layer], config, event, hx, state)
-        what = "a result, as was due" if shown == "raised" else "a result of a wrong call"
-        return lines + self.guarded(call, shown, what)
+        return lines + self.guarded(call, shown, "a result, as was due")
 
     def guarded(self, lines: list[str], shown: Wrong | str, what: str) -> list[str]:
         """The lines, and what is due of them."""
         if shown == "raised":
             return [*lines, f'print("{what}")  # and no exception']
-        if shown == "accepted":
-            inner = [f"    {line}" for line in lines]
-            refused = ["except Exception as error:", '    print("refused, as was due:", error)', "    sys.exit(0)"]
-            return ["try:", *inner, *refused, f'print("{what}, where an exception was due")', "sys.exit(1)"]
         return lines + (self.verdict(shown) if isinstance(shown, Wrong) else [])
 
     def verdict(self, wrong: Wrong) -> list[str]:
@@ -364,6 +361,13 @@ def imported(target: str) -> tuple[list[str], str]:
 def departures(config: LayerConfig) -> dict[str, Any]:
     """The fields of a config that do not stand at their defaults."""
     return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) != field.default}
+
+
+def refusing(body: Sequence[str]) -> list[str]:
+    """The lines, of which one is to be refused."""
+    inner = [f"    {line}" for part in body for line in part.splitlines()]
+    refused = ["except Exception as error:", '    print("refused, as was due:", error)', "    sys.exit(0)"]
+    return ["try:", *inner, *refused, 'print("a result of a wrong call, where an exception was due")', "sys.exit(1)"]
 
 
 def numbers(array: Array) -> str:

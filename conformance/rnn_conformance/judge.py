@@ -59,7 +59,8 @@ class Judge:
         d_state = call.d_state if isinstance(call.d_state, tuple) else (call.d_state,)
         upstream = Upstream(time_major(config, call, call.d_output), tuple(batched(call, part) for part in d_state))
         truth = gradient_truth(config, inputs, upstream, self.arithmetic)
-        if lacking := sorted(set(truth.budgets) - set(call.gradients)):
+        states = ("h_0", "c_0")[: 0 if inputs.hx is None else len(inputs.hx)]
+        if lacking := sorted({"input", *states, *call.weights} - set(call.gradients)):
             return Wrong(lacking[0], form=("absence", "a gradient"))
         return None if truth.overflows else self._first(call.gradients, truth.budgets, config, call)
 
@@ -67,6 +68,8 @@ class Judge:
         self, found: Mapping[str, Any], budgets: Mapping[str, Budget], config: LayerConfig, call: Called
     ) -> Wrong | None:
         for name, actual in found.items():
+            if name not in budgets:
+                continue
             due, sigma = (_own(config, call, name, part) for part in (budgets[name].truth, budgets[name].sigma))
             if actual.shape != due.shape:
                 return Wrong(name, form=("shape", repr(due.shape)))

@@ -99,6 +99,8 @@ def _candidates(trace: Trace, at: int) -> list[list[Event]]:
     found: list[list[Event]] = []
     if isinstance(event, Made):
         return [[event]]
+    if isinstance(event, Differentiated) and (event.frozen or event.accumulate):
+        return []
     if isinstance(event, Called):
         if not event.weights:
             return []

@@ -42,7 +42,7 @@ class Session:
     notebook: Notebook
     record: Record | None = None
     unwritten: str = ""  # why the record could not be written where it was wanted
-    isolated: Backend | None = None  # the same backend in a process of its own, once this one's has died
+    isolated: Backend | None = None  # the same backend in a process of its own, once that is needed
 
     @classmethod
     def of(cls, request: Request, report: str | None) -> Session:
@@ -64,9 +64,18 @@ class Session:
         asked = self.request
         try:
             note = partial(self.notebook.note, unit)
-            return run_unit(check, unit, self.backend, asked.profile, asked.rtol, asked.atol, self.expectations, note)
+            backend = self.alone() if check.deadly else self.backend
+            return run_unit(check, unit, backend, asked.profile, asked.rtol, asked.atol, self.expectations, note)
         except WrongUse as error:
             return str(error)
+
+    def alone(self) -> Backend:
+        """The backend in a process of its own."""
+        if self.request.isolated:
+            return self.backend
+        if self.isolated is None:
+            self.isolated = replace(self.request, isolate=True).load()
+        return self.isolated
 
     def sent(self, result: CheckResult | str) -> dict[str, Any]:
         """A result as it crosses to another process."""
@@ -96,10 +105,8 @@ class Session:
         if unit is None:
             return self.sent(f"no unit is called {nodeid}")
         check, asked = load_checks()[unit.check], self.request
-        if self.isolated is None and not asked.isolated:
-            self.isolated = replace(asked, isolate=True).load()
-        if self.isolated is not None:
-            again = run_unit(check, unit, self.isolated, asked.profile, asked.rtol, asked.atol, self.expectations)
+        if not asked.isolated:
+            again = run_unit(check, unit, self.alone(), asked.profile, asked.rtol, asked.atol, self.expectations)
             if again.outcome in ("crashed", "timed_out"):
                 return self.sent(again)
         return self.sent(crashed_result(check, unit, last_words, last_tried(self.report, unit)))

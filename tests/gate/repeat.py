@@ -26,8 +26,12 @@ def ended(run: Any) -> tuple[int, str]:
 
 def main() -> None:
     """Run what stdin lists."""
+    from rnn_conformance import world
+    from rnn_conformance.backends import load_backend
     from rnn_conformance.cli import main as command
 
+    backend = load_backend("torch")  # whose settings a fault may have changed before the next job
+    start = world.snapshot(backend)
     results = {}
     for name, job in json.loads(sys.stdin.read()).items():
         if name.startswith("script"):
@@ -35,6 +39,7 @@ def main() -> None:
             results[name] = ended(lambda code=code: exec(code, {"__name__": "__main__"}))
         else:
             results[name] = ended(lambda job=job: command(shlex.split(job)[1:]))
+        world.restore(backend, start)
     print(json.dumps(results))
 
 

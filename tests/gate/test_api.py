@@ -51,7 +51,7 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own() -> None:
         ({}, "give either a backend, or drop-in classes"),
         ({"backend": "numpy", "lstm": torch.nn.LSTM}, "give either a backend, or drop-in classes"),
         ({"backend": "nosuch"}, "no backend is called 'nosuch'"),
-        ({"backend": 3}, "must be a subclass of rnn_conformance.Backend, not int"),
+        ({"backend": 3}, "a subclass of rnn_conformance.Backend, not int"),
         ({"backend": "numpy", "profile": "hard"}, "profile must be one of smoke, ci, thorough, not 'hard'"),
         ({"backend": "numpy", "device": "tpu"}, "device 'tpu' is not present"),
         ({"backend": "numpy", "checks": ["values.nope"]}, "there is no check 'values.nope'"),

@@ -39,7 +39,10 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (["--backend", f"{WRONG}:"], "has no 'class after the colon'"),
         (["--backend", f"{WRONG}:NoLayer"], "abstract method"),
         (["--backend", f"{WRONG}:NeedsAnArgument"], "missing 1 required positional argument: 'path'"),
-        (["--backend", f"{WRONG}:NotABackend"], "must be a subclass of rnn_conformance.Backend, not NotABackend"),
+        (
+            ["--backend", f"{WRONG}:NotABackend"],
+            "must be a function or a subclass of rnn_conformance.Backend, not NotABackend",
+        ),
         (["--backend", f"{WRONG}:DevicesAreText"], "DevicesAreText.devices() must give a tuple of names"),
         (["--backend", f"{WRONG}:PolicyIsADict"], "PolicyIsADict.policy must be a Policy, not tuple"),
         (["--backend", "numpy", "--device", "tpu"], "device 'tpu' is not present: numpy runs on cpu"),

@@ -166,7 +166,7 @@ def test_an_expected_failure_is_confirmed_once_and_never_shrunk(monkeypatch: pyt
     assert expected.finding.case == str(tried[0])  # the first, as it was drawn
     check = load_checks()["values.stack"]
     assert check.explicit is not None
-    begun = len(check.explicit(UNIT)) + len(covering_cases(UNIT, check.drawn, COVERING["smoke"]))
+    begun = len(check.explicit(UNIT)) + len(covering_cases(UNIT, check.drawn, COVERING["smoke"], {}))
     assert len(tried) == begun + EXAMPLES["smoke"]  # and not one to make it smaller
 
 

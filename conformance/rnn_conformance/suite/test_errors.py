@@ -152,6 +152,13 @@ def test_packed_state(subject: Subject, case: Case) -> None:
     refuse_all(subject, replace(case, lengths=lengths), wrong_states)
 
 
+@check(REFUSED, needs=("lengths.alone",), hx=True, lengths=True, deadly=True, **PLAIN)
+def test_sorted_state(subject: Subject, case: Case) -> None:
+    """A wrong state is refused when rows come in order of length too, and does not end the process."""
+    subject.require_lengths()
+    refuse_all(subject, replace(case, lengths=tuple(sorted(case.lengths or (), reverse=True))), wrong_states)
+
+
 @check(REFUSED, needs=("lengths.alone",), hx=True, **PLAIN)
 def test_lengths(subject: Subject, case: Case) -> None:
     """Lengths too many, too few, beyond the steps or below zero are refused with an exception."""
