@@ -16,6 +16,7 @@ BACKENDS = {  # each with the extra that installs its library
     "keras-jax": "keras-jax",
     "keras-tensorflow": "keras-tensorflow",
     "keras-torch": "keras-torch",
+    "mlx": "mlx",
     "onnx-reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime-torch-export": "onnxruntime-torch-export",

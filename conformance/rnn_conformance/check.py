@@ -221,7 +221,7 @@ class _Run:
             self.failure = (case, error)
             raise
         self.count(case)
-        if (expectation := self.expectation(case)) and expectation.always:
+        if (expectation := self.expectation(case)) and not expectation.sometimes:
             self.spared = self.spared or expectation
         return True
 

@@ -40,7 +40,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     reason: str
     where: str = "True"
     issue: str = ""
-    always: bool = True  # whether it is an error where it does not show
+    sometimes: bool = False  # whether some cases of the region pass, so that a unit of work may meet no other
 
     def covers(self, check: str, case: Case) -> bool:
         """Whether a failure of this check in this case is expected."""

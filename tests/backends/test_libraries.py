@@ -12,12 +12,13 @@ from rnn_conformance.backend import Backend, Layer, WrongUse
 from rnn_conformance.backends import load_backend
 from rnn_conformance.check import run_unit
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult
 from rnn_conformance.run import Request, load_checks
 from rnn_conformance.strategies import Unit
 
 TORCH = ("torch-compile-aot", "torch-export", "torch-functional", "torch-quantized", "torch-script")
-OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch")
+OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
 NO_GRADIENTS = ("keras-jax", "torch-quantized")
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
@@ -93,3 +94,13 @@ def test_a_missing_library_is_said_in_one_sentence_that_names_the_extra(monkeypa
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(WrongUse, match=r"keras.*install rnn-conformance\[keras-torch\]"):
         load_backend("keras-torch")
+
+
+@pytest.mark.parametrize(("sometimes", "due"), [(True, "passed"), (False, "unexpected_pass")])
+def test_a_region_that_fails_only_sometimes_may_pass(sometimes: bool, due: str) -> None:
+    known = Expectation(check="values.cell", reason="for this test", sometimes=sometimes)
+    unit = Unit("values.cell", "gru", "float32", "cpu", 0)
+    assert (
+        run_unit(load_checks()["values.cell"], unit, load_backend("numpy"), "smoke", expectations=(known,)).outcome
+        == due
+    )

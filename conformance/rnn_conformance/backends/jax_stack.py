@@ -53,7 +53,8 @@ class JaxLayer(Layer):
             wanted, fixed, input, hx, _array(lengths), (output_gradient, state_gradient)
         )
         parts = by_state if isinstance(by_state, tuple) else () if by_state is None else (by_state,)
-        return output, state, {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
+        found = {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
+        return output, state, {name: gradient for name, gradient in found.items() if name not in frozen}
 
 
 def _array(lengths: Sequence[int] | None) -> Any:

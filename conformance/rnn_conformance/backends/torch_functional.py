@@ -49,7 +49,16 @@ class FunctionalLayer(ModuleLayer):
         (output, state), pull = vjp(call, *given)[:2]
         by_parameters, by_input, *by_state = pull((output_gradient, state_gradient))
         parts = by_state[0] if by_state and isinstance(by_state[0], tuple) else by_state
-        return output, state, {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
+        found = {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
+        return output, state, {name: gradient for name, gradient in found.items() if name not in frozen}
+
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+        """Not here: this is about torch.func, and autograd's tape is not."""
+        raise NotImplementedError
+
+    def save(self) -> Any:
+        """There is nothing to save but the caller's own tensors."""
+        raise NotImplementedError
 
     def parameters(self) -> Mapping[str, Any]:
         """The tensors that stand for the parameters."""

@@ -33,6 +33,10 @@ class QuantizedLayer(ModuleLayer):
         """There are none: quantized modules are made for inference."""
         raise NotImplementedError
 
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+        """There are no gradients."""
+        raise NotImplementedError
+
     def parameters(self) -> Mapping[str, Any]:
         """There are none."""
         raise NotImplementedError
