@@ -129,4 +129,6 @@ def _special() -> Iterator[Case]:
     yield Case(LayerConfig("lstm", 3, 4, proj_size=2, bidirectional=True), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 3, 4, num_layers=3, proj_size=2), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 2, 3, proj_size=2, dtype="float64"), 4, 3, values="normal", seed=14)
+    yield Case(LayerConfig("lstm", 3, 4, peepholes=True), 4, 3, values="normal", seed=14)
+    yield Case(LayerConfig("gru", 3, 4, reset_after=False), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 1, 1), 40, 1, values="growing")

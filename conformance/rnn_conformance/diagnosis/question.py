@@ -130,7 +130,7 @@ class Question:
         try:
             kernel = hypothesis.change(self.exact)
             return None if kernel is None else (kernel.amount, self.in_sigmas(self.predicted(kernel)))
-        except (ValueError, IndexError):  # these shapes do not allow it
+        except (ValueError, IndexError, KeyError):  # this cell, or these shapes, do not allow it
             return None
 
     def fit(self, hypothesis: Hypothesis) -> Fit | None:

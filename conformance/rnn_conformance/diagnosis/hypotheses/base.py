@@ -112,4 +112,4 @@ def rows_of(kernel: Kernel, gate: int) -> slice:
 
 def gated(name: str) -> bool:
     """Whether a parameter has rows for each gate."""
-    return not name.startswith("weight_hr")
+    return not name.startswith(("weight_hr", "peephole"))

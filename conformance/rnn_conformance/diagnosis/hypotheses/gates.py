@@ -8,7 +8,7 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
-from rnn_reference.cells import GRU_RESET_BEFORE, Array, Cell, Gates, Recurrent, State, sigmoid, split
+from rnn_reference.cells import GRU, GRU_RESET_BEFORE, Array, Cell, Gates, Recurrent, State, sigmoid, split
 from rnn_reference.parameters import GATES
 
 from rnn_conformance.diagnosis.hypotheses.base import add, gated, mistake, rows_of, tuned, with_parameters
@@ -236,6 +236,11 @@ def _outside(x: Array, h: Array, gates: Gates, p: Recurrent) -> Array:
 @mistake("gates.reset-before", "the reset gate acts on the state, before the recurrent product (Cho et al. 2014)")
 def _reset_before(kernel: Kernel) -> Kernel | None:
     return replace(kernel, cell=GRU_RESET_BEFORE) if kernel.config.kind == "gru" else None
+
+
+@mistake("gates.reset-after", "the reset gate acts after the recurrent product, where before it is due")
+def _reset_after(kernel: Kernel) -> Kernel | None:
+    return replace(kernel, cell=GRU) if kernel.right.cell == GRU_RESET_BEFORE else None
 
 
 add(

@@ -231,6 +231,11 @@ add(
     "the recurrent product is left out",
     lambda kernel: each(kernel, "weight_hh", lambda w: w * 0),
 )
+add(
+    "weights.peepholes-ignored",
+    "the gates do not see the cell state",
+    lambda kernel: each(kernel, "peephole", np.zeros_like),
+)
 add("weights.no-input", "the input's product is left out", lambda kernel: each(kernel, "weight_ih", lambda w: w * 0))
 add(
     "weights.recurrent-doubled",
