@@ -14,6 +14,7 @@ from rnn_conformance.config import CELLS
 from . import FAULTS
 from .page import page
 from .pool import trials
+from .readme import README, with_table
 from .record import PROFILES, ZooRecord, bar, new_record, read, verdict, write
 from .trial import Job, Trial
 
@@ -44,6 +45,7 @@ def main() -> int:
     finally:
         if not only:
             write(record, page(record), FOLDER)
+            README.write_text(with_table(README.read_text("utf-8"), record), "utf-8")
     print(verdict(record))
     return 0 if bar(record).met else 1
 

@@ -76,7 +76,7 @@ def digest() -> str:
         *suite.glob("suite/*.py"),
         *oracle.glob("*.py"),
         suite / "backends/drop_in.py",
-        suite / "backends/torch.toml",
+        suite / "backends/drop_in.toml",
     ]
     sources += [suite / f"{name}.py" for name in DECIDING]
     sources += [zoo / f"{name}.py" for name in ("base", "zoo", "trial", *FAMILIES)]

@@ -10,6 +10,7 @@ from rnn_conformance.run import load_checks
 from . import CONTROLS, FAULTS, trial
 from .page import page
 from .pool import trials
+from .readme import README, with_table
 from .record import ZooRecord, bar, new_record, read, verdict, write
 from .trial import Found, Job, Tell, Trial
 
@@ -123,3 +124,10 @@ def test_earlier_trials_are_kept(tmp_path: Path) -> None:
     changed = record_of(a_trial(ONE.name))
     changed.digest = "another"
     assert len(changed.joined(read(tmp_path)).trials) == 1
+
+
+def test_the_readme_says_what_the_record_says() -> None:
+    record = read(README.parent / "reports" / "faults")
+    assert record is not None
+    text = README.read_text("utf-8")
+    assert with_table(text, record) == text
