@@ -32,6 +32,7 @@ from rnn_conformance.subject import Broken, Deviation, NotOffered, SaysNothing, 
 EXAMPLES = {"smoke": 2, "ci": 10, "thorough": 200}  # that Hypothesis draws
 COVERING: dict[str, Share] = {"smoke": "cells", "ci": "dtypes", "thorough": "whole"}  # before them
 REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
+SEARCH = 40  # cases drawn where one before them has failed, for a failure that can be made smaller
 SHRINKS = 150  # cases tried to make a failing one smaller
 DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 Body = Callable[[Subject, Case], None]
@@ -284,6 +285,8 @@ def run_unit(
     world.restore(backend, before)
     tried = len(printed) + len(covering)
     examples = max(1, round(EXAMPLES[profile] * check.share))
+    if explicit_failure:
+        examples = max(examples, SEARCH)
     if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
         examples = 0 if tried else min(examples, few + 1)
     refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))

@@ -125,12 +125,12 @@ class Order:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Dtype by dtype."""
+        """Dtype by dtype, basic families first."""
         if not any(map(is_check, items)):
             return
         from rnn_conformance.run import rank
 
-        def place(item: Any) -> int:
+        def place(item: Any) -> tuple[int, int]:
             return rank(item.callspec.params["rnn_unit"])
 
         ours = iter(sorted(filter(is_check, items), key=place))

@@ -71,13 +71,14 @@ def units(check: Check, device: str, seed: int) -> Iterator[Unit]:
             yield Unit(check.id, cell, dtype, device, seed)
 
 
-def rank(unit: Unit) -> int:
-    """Where its dtype comes in the order of a run: float32 first, which shows nearly every mistake."""
-    return ("float32", "float64", "bfloat16", "float16").index(unit.dtype)
+def rank(unit: Unit) -> tuple[int, int]:
+    """Its place in a run: dtype by dtype, float32 first, which shows nearly every mistake; basic families first."""
+    dtype = ("float32", "float64", "bfloat16", "float16").index(unit.dtype)
+    return dtype, FAMILIES.index(unit.check.partition(".")[0])
 
 
 def in_order(checks: Iterable[Check], device: str, seed: int) -> list[tuple[Check, Unit]]:
-    """The units of work of these checks in the order of a run: dtype by dtype, check by check."""
+    """The units of work of these checks in the order of a run."""
     every = [(check, unit) for check in checks for unit in units(check, device, seed)]
     return sorted(every, key=lambda pair: rank(pair[1]))
 
