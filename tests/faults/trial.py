@@ -88,10 +88,10 @@ def run(job: Job, tell: Tell) -> list[Trial]:
 def run_fault(job: Job, fault: Fault, tell: Tell) -> Trial:
     """Run the suite against a fault until it finds something."""
     first = "" if job.in_order else fault.caught_by
-    checks = sorted(load_checks().values(), key=lambda check: check.id != first)
+    every = sorted(in_order(load_checks().values(), "cpu", job.seed), key=lambda pair: pair[0].id != first)
     tried = Tried(fault)
     start = time.process_time()
-    for check, unit in in_order(checks, "cpu", job.seed):
+    for check, unit in every:
         if unit.cell.partition("_")[0] in fault.cells and not tried.found:
             tried.run(check, unit, job.profile, tell)
     return tried.trial(job, time.process_time() - start)

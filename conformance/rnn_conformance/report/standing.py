@@ -37,8 +37,6 @@ def standing(record: Record) -> Standing:
         return Standing("inconclusive", "?", "warn", f"Declared deviations no longer show in {stale}: remove them.")
     if record.shortfalls:
         return Standing("inconclusive", "?", "warn", f"Too little ran: {'; '.join(record.shortfalls)}.")
-    if record.shortfalls:
-        return Standing("inconclusive", "?", "warn", f"Too little ran: {'; '.join(record.shortfalls)}.")
     if "passed" not in record.counts:
         return Standing("inconclusive", "?", "warn", "No check ran an example.")
     silent = plural(len([r for r in record.checks if r.outcome in ("inconclusive", "not_run")]), "unit")
