@@ -59,7 +59,8 @@ def lines(folder: Path) -> list[Any]:
 def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
     sign: signal.Signals, workers: str, tmp_path: Path
 ) -> None:
-    options = ("--backend", "numpy", "-n", workers, "-k", "lstm and float32 and (values or shapes or steps)")
+    families = "values or shapes or steps or structure or lengths"
+    options = ("--backend", "numpy", "-n", workers, "-k", f"lstm and float32 and ({families})")
     run = start(tmp_path, *options)
     deadline = time.monotonic() + 120
     while len(lines(tmp_path)) < 3 and time.monotonic() < deadline:
