@@ -15,7 +15,10 @@ BEGIN, END = "<!-- measured by nox -s faults -->\n", "<!-- end -->\n"
 def table(record: ZooRecord) -> str:
     """The figures in Markdown."""
     met = bar(record)
-    lines = ["| profile | seeds | faulty modules killed | controls accused |", "|---|---|---|---|"]
+    lines = [
+        "| profile | seeds | killed | tried, of all faults under all seeds | controls accused |",
+        "|---|---|---|---|---|",
+    ]
     for profile in PROFILES:
         some, of = met.killed[profile]
         if not of:
@@ -23,11 +26,13 @@ def table(record: ZooRecord) -> str:
         seeds = len({trial.seed for trial in record.of(profile)})
         controls = record.of(profile, controls=True)
         accused = f"{len({t.name for t in controls if t.found})} of {len({t.name for t in controls})}"
-        lines.append(f"| {profile} | {seeds} | {some:,} of {of:,} trials | {accused if controls else 'not tried'} |")
+        tried = f"{of:,} of {len(record.faults) * seeds:,}"
+        lines.append(f"| {profile} | {seeds} | {some:,} | {tried} | {accused if controls else 'not tried'} |")
     values = ", ".join(f"{met.values[dtype]:,} in {dtype}" for dtype in DTYPES if met.values.get(dtype))
-    quick = f" The median time to the first finding is {met.seconds:g} s on one core." if met.seconds else ""
+    if met.seconds is not None:
+        lines += ["", f"The median time to the first finding is {met.seconds:g} s of one processor."]
     if values:
-        lines += ["", f"Numbers of controls compared: {values}.{quick}"]
+        lines += ["", f"Numbers of controls compared: {values}."]
     return "\n".join(lines)
 
 
