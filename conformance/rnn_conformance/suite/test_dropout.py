@@ -1,14 +1,14 @@
 """Dropout: none in eval; in training between layers only, element by element, at the stated rate.
 
 Catches masks after the last layer, in eval, unscaled, at another rate, shared by steps, rows, units, layers,
-directions or calls; modes that outlast themselves; a backward pass that forgets the mask or draws another. The masks are recovered, not only counted: the upper layers are
-given weights under which each of their units passes on one unit of the layer below, so that the output shows which of
-them were dropped, and the oracle replays those masks.
+directions or calls; modes that outlast themselves; a backward pass that forgets the mask or draws another. The masks
+are recovered, not only counted: the upper layers are given weights under which each of their units passes on one unit
+of the layer below, so that the output shows which of them were dropped, and the oracle replays those masks.
 
 Cannot see a rate that is off by less than the exact binomial test resolves (about 0.04 in one unit of work; its
 false-alarm probability is 1e-12 a test), or subtler dependence than between neighbours; how elements of input with
-lengths depend on each other; the backward pass of relu, and of bfloat16 and float16, where a unit that was kept may be
-zero too; whether a seed of the library's own generator gives the same masks again.
+lengths depend on each other; the backward pass of relu, and of bfloat16 and float16, where a unit that was kept may
+be zero too; whether a seed of the library's own generator gives the same masks again.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def test_mask(subject: Subject, case: Case) -> None:
 
 @check(
     DROPOUT,
-    needs=("dropout.mask", "gradients.parameters"),
+    needs=("dropout.mask",),
     cells=("lstm", "gru", "rnn_tanh"),  # relu has no derivative where a unit was dropped
     dtypes=("float64", "float32"),  # in narrower ones a unit that was kept may be zero by chance
     values=("uniform",),

@@ -1,7 +1,7 @@
 """Errors: wrong calls and wrong constructor arguments are refused, and do no harm.
 
-Catches wrong axes, features, rows, lanes (too many or too few), dtypes, lengths and constructor arguments that are computed with all the
-same, declared lacks that are not, and refusals that leave a layer broken.
+Catches wrong axes, features, rows, lanes (too many or too few), dtypes, lengths and constructor arguments that are
+computed with all the same, declared lacks that are not, and refusals that leave a layer broken.
 
 Cannot see whether a message is helpful: it must be an exception, of whatever words.
 """

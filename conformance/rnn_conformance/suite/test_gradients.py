@@ -1,8 +1,8 @@
 """Gradients: of input, states and every parameter, by backpropagation through time.
 
 Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
-accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call overwrites;
-upstream gradients without memory of their own.
+accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call
+overwrites; upstream gradients without memory of their own.
 
 Cannot see second derivatives, gradients that are taken in eval or twice from one graph, what becomes of NaN and
 infinity on their way back, nor anything of backends without gradients.

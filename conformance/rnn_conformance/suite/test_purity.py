@@ -1,8 +1,8 @@
 """Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights.
 
 Catches inputs, states and parameters that are written to; results that are buffers and change later; workspaces and
-caches that outlive a shape, a weight, a state or the numbers in an array; threads that share memory; copies and saved layers that are not
-whole; settings of the process that a call changes.
+caches that outlive a shape, a weight, a state or the numbers in an array; threads that share memory; copies and saved
+layers that are not whole; settings of the process that a call changes.
 
 Cannot see what takes more than some ten calls, or chance, to show; nor what a library lets users do beside a call: to
 exchange a parameter for another, to cast or to move a layer that was used before, to draw its first weights.
