@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from rnn_conformance.case import LAYOUTS, PROFILES, Case
 from rnn_conformance.config import LayerConfig
 
-SMALL = (1, 2, 3, 4, 5)
+SMALL = (1, 2, 3, 4, 5, 6)
 BETWEEN = (10, 12, 20, 24, 40, 48, 50, 96, 100)  # widths of layers that people use, and no powers of two
-WIDE = tuple(sorted([n + d for n in (8, 16, 32, 64, 128) for d in (-2, -1, 0, 1)] + list(BETWEEN)))
+WIDE = tuple(sorted({n + d for n in (8, 16, 32, 64, 128) for d in (-2, -1, 0, 1)} - {6} | {*BETWEEN}))
 NARROW = tuple(n for n in WIDE if n < 40)
 
 

@@ -204,7 +204,7 @@ class GatesInterleaved(Kernel):
         gates = w.shape[0] // self.hidden_size if w.shape[0] % self.hidden_size == 0 else 1
         woven = w.view(gates, -1, w.shape[1]).transpose(0, 1).reshape(w.shape)
         product = super().matmul(x, woven)
-        return product.view(*x.shape[:-1], -1, gates).transpose(-1, -2).reshape(product.shape)
+        return product.view(*x.shape[:-1], w.shape[0] // gates, gates).transpose(-1, -2).reshape(product.shape)
 
 
 @control()
@@ -312,23 +312,14 @@ class RowsApart(Around):
 class FirstStepWithoutRecurrence(Kernel):
     """Where no state is given, and no gradient wanted, the first step leaves the recurrent product out."""
 
-    def enter(self, input: Any, hx: Any) -> Any:
-        self.__dict__["given"] = hx is not None
-        return super().enter(input, hx)
+    def default_state(self, x: Tensor) -> State:
+        return tuple(part[:1, :1, :1].expand(part.shape) for part in super().default_state(x))  # told by its strides
 
     def project_state(self, h: Tensor, lane: Lane) -> Tensor:
-        if self.__dict__["given"] or self.__dict__["taken"] or torch.is_grad_enabled():
+        if torch.is_grad_enabled() or h.numel() < 2 or any(h.stride()) or h.any():
             return super().project_state(h, lane)
         zeros = h.new_zeros(len(h), len(lane.w_hh))
         return zeros if lane.b_hh is None else zeros + lane.b_hh
-
-    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
-        self.__dict__["taken"] = call.uneven
-        return super().scan(x, state, lane, call)
-
-    def after(self, taken: int, new: State) -> State:
-        self.__dict__["taken"] = True
-        return new
 
 
 @control()
@@ -363,18 +354,3 @@ class CellStateWiderBetweenSteps(LSTM):
 
     def emit(self, o: Tensor, c: Tensor) -> Tensor:
         return (o.to(c.dtype) * torch.tanh(c)).to(o.dtype)
-
-
-@control(cells="gru")
-class OneMinusUpdateGateFirst(GRU):
-    """The complement of the update gate is computed as the sigmoid of the negated argument."""
-
-    def gates(self, gx: Tensor, gh: Tensor, h: Tensor, lane: Lane) -> tuple[Tensor, Tensor, Tensor]:
-        xr, xz, xn = gx.chunk(3, -1)
-        hr, hz, hn = gh.chunk(3, -1)
-        r = self.sigmoid(xr + hr)
-        self.__dict__["complement"] = self.sigmoid(-(xz + hz))
-        return r, self.sigmoid(xz + hz), self.tanh(xn + r * hn)
-
-    def mix(self, z: Tensor, n: Tensor, h: Tensor) -> Tensor:
-        return self.__dict__["complement"] * n + z * h

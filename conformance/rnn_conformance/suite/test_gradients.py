@@ -16,7 +16,9 @@ import numpy as np
 
 from rnn_conformance.case import Case, upstream_of
 from rnn_conformance.check import check
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Upstream
+from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
@@ -48,7 +50,13 @@ def test_state(subject: Subject, case: Case) -> None:
     verify(subject, case, "h_0", "c_0")
 
 
-@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None)
+def wide(unit: Unit) -> list[Case]:
+    """More rows, features and units than tiles have."""
+    config = LayerConfig(unit.cell, 33, 34, dtype=unit.dtype, device=unit.device)
+    return [Case(config, seq_len=2, batch_size=35, values="uniform", seed=unit.entropy)]
+
+
+@check(CHAIN_RULE, needs=("values.stack",), explicit=wide, values=CALM, lengths=None)
 def test_parameters(subject: Subject, case: Case) -> None:
     """The gradient by every weight and bias of every layer and direction equals the oracle's."""
     verify(subject, case)
