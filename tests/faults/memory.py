@@ -33,6 +33,14 @@ class InputAssumedContiguous(Around):
         return on_data(as_if_contiguous, input), hx
 
 
+@fault("layout.input", "input at an offset", cells="lstm", probe="layout")
+class InputReadFromItsStorage(Around):
+    """Input is read from the beginning of its storage, wherever in it the tensor begins."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(lambda data: data.as_strided(data.shape, data.stride(), 0), input), hx
+
+
 @fault("layout.input", "a strided state", cells="gru", probe="layout", hx=True)
 class StateAssumedContiguous(Around):
     """Strides of the initial state are ignored."""
@@ -283,7 +291,7 @@ class DriftsFromCallToCall(LSTM):
         return super().leave(output * (1 + calls * torch.finfo(output.dtype).eps), final, call)
 
 
-@fault("purity.repeat", "input overwritten between calls", cells="lstm", probe="overwritten")
+@fault("purity.overwritten", "input overwritten between calls", cells="lstm", probe="overwritten")
 class InputProductsCachedByAddress(Kernel):
     """Products of the input are kept for as long as input lies at the same address."""
 
@@ -298,7 +306,7 @@ class InputProductsCachedByAddress(Kernel):
         return super().run(kept[key][1], state, call)
 
 
-@fault("purity.repeat", "a state overwritten between calls", cells="gru", probe="overwritten", hx=True)
+@fault("purity.overwritten", "a state overwritten between calls", cells="gru", probe="overwritten", hx=True)
 class StateCachedByIdentity(Around):
     """A state that is the very tensor of the call before is not read again."""
 

@@ -234,7 +234,7 @@ def test_unsupported(subject: Subject, case: Case) -> None:
     """A config that the backend declares unsupported is refused with an exception, not computed as another one."""
     inputs = case.inputs()
     for config in (case.config, replace(case.config, dropout=0.0)):
-        reason = subject.backend.supports(config)
+        reason = subject.supports(config)
         if reason is None:
             continue
         try:

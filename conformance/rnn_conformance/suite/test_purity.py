@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rnn_conformance import world
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
 from rnn_conformance.guard import Guardable, How, Watch, has_pages, shares_memory
@@ -61,25 +62,38 @@ def test_inputs(subject: Subject, case: Case) -> None:
 
 @check(PURE, needs=("values.stack",))
 def test_repeat(subject: Subject, case: Case) -> None:
-    """The same call on the same arrays gives the same bits, and on the same arrays with new values in them what
-    follows from those.
-    """
+    """The same call on the same arrays gives the same bits."""
     inputs = case.inputs()
     layer = subject.layer(case.config, inputs.parameters)
-    batched = case.batch_size is not None
     first = layer.of_case(case, inputs)
-    again = layer.again(first, batched)
+    again = layer.again(first, batched=case.batch_size is not None)
     for name, array in first.arrays.items():
         if not same_bits(array, again.arrays[name]):
             raise Broken(
                 f"{name} differs from one call to the next, in {_differing(array, again.arrays[name])} elements"
             )
+
+
+@check(PURE, needs=("purity.repeat",), share=0.6)
+def test_overwritten(subject: Subject, case: Case) -> None:
+    """The same arrays with new values in them give what follows from those, whatever is kept of the call before."""
+    inputs, batched = case.inputs(), case.batch_size is not None
+    layer = subject.layer(case.config, inputs.parameters)
+    first = layer.of_case(case, inputs)
     other = replace(inputs, input=-inputs.input, hx=None if inputs.hx is None else tuple(-part for part in inputs.hx))
-    subject.backend.assign(first.native_input, layer.own_form(other.input, batched))
+    overwrite(subject, first.native_input, layer.own_form(other.input, batched))
     for native, part in zip(parts(first.native_hx), other.hx or (), strict=True):
-        subject.backend.assign(native, part if batched else part[:, 0])
+        overwrite(subject, native, part if batched else part[:, 0])
     truth = subject.truth(case.config, other)
     subject.agree(layer.again(first, batched).arrays, truth.budgets, "with new values in the same arrays, ")
+
+
+def overwrite(subject: Subject, native: Any, values: Array) -> None:
+    """Write into an array that a layer was given; raise NotOffered where its kind is never written to."""
+    try:
+        subject.backend.assign(native, values)
+    except Exception as error:
+        raise NotOffered(f"arrays of this kind cannot be written to: {describe(error)}") from error
 
 
 def _differing(a: Array, b: Array) -> int:
