@@ -121,11 +121,11 @@ def forward(cls: type[nn.RNNBase], at: Situation) -> Seen:
 
 
 def layout(cls: type[nn.RNNBase], at: Situation) -> Seen:
-    """Input and state with gaps."""
+    """Input and state at an offset and with gaps."""
     module = at.module(cls)
 
     def spread(x: Tensor) -> Tensor:
-        return torch.stack((x, torch.full_like(x, torch.nan)), -1)[..., 0]
+        return torch.stack((torch.full_like(x, torch.nan), x), -1)[..., 1]
 
     hx = at.state(module)
     hx = tuple(map(spread, hx)) if isinstance(hx, tuple) else hx if hx is None else spread(hx)
