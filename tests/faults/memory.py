@@ -363,7 +363,7 @@ class GraphCachedWithoutBias(Kernel):
 
 
 @fault(
-    "purity.life",
+    "lengths.again",
     "lengths, then others of the same number and most",
     cells="gru",
     probe="other_lengths",

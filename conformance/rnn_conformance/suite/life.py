@@ -138,7 +138,7 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             with self.told_of("new weights"):
                 views, changed = self.layer.parameters(), self.drawn_parameters(number)
                 for name, values in changed.items():
-                    subject.backend.assign(views[name], values)
+                    subject.assign(views[name], values)
                 self.parameters = changed
 
         @rule()
