@@ -17,6 +17,7 @@ from rnn_conformance.backend import Array
 from rnn_conformance.backends.onnx_model import OnnxBackend, Run
 from rnn_conformance.config import LayerConfig
 
+
 class TractBackend(OnnxBackend):
     """tract, whose recurrent operators need sizes that are known.
 
