@@ -19,9 +19,10 @@ from msgspec.structs import replace
 import rnn_conformance
 from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.budget import LAMBDA
-from rnn_conformance.check import CHECKS, Check, run_unit
+from rnn_conformance.check import CHECKS, Check
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.execution import run_unit
 from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
