@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,15 +92,22 @@ class MlxLayer(Layer):
         config = self.config
         arrays = {name: given[name] for name in config.parameter_shapes()}
         laid = lay_out(CONVENTIONS["mlx"][config.kind], arrays, lane, mx)
-        if config.kind == "rnn":
-            layer = nn.RNN(1, 1, nonlinearity=nn.relu if config.nonlinearity == "relu" else None)
-        else:
-            layer = (nn.LSTM if config.kind == "lstm" else nn.GRU)(1, 1)
+        layer = copy(blank(config.cell))
         layer.hidden_size = config.hidden_size
         for name in ("Wx", "Wh", "Wxh", "Whh", "bias", "b", "bhn"):
             if hasattr(layer, name):
                 setattr(layer, name, laid.get(name))
         return layer
+
+
+@cache
+def blank(cell: str) -> Any:
+    """A layer whose parameters are to be replaced: each that is made takes a random number, and MLX, which is lazy, keeps
+    what led to the next one.
+    """
+    if cell.startswith("rnn"):
+        return nn.RNN(1, 1, nonlinearity=nn.relu if cell == "rnn_relu" else None)
+    return (nn.LSTM if cell == "lstm" else nn.GRU)(1, 1)
 
 
 def _named(input: Any, hx: Any) -> Given:
@@ -166,7 +175,8 @@ class MlxBackend(Backend):
 
     def assign(self, array: Any, values: Array) -> None:
         """Write values into an MLX array."""
-        array[...] = mx.array(np.ascontiguousarray(values, np.float32)).astype(array.dtype)
+        wide = np.float64 if array.dtype == mx.float64 else np.float32
+        array[...] = self.from_numpy(np.ascontiguousarray(values, wide), "cpu").astype(array.dtype)
 
     def expectations(self) -> Path | None:
         """What MLX is known to do otherwise."""
