@@ -102,8 +102,9 @@ class MlxLayer(Layer):
 
 @cache
 def blank(cell: str) -> Any:
-    """A layer whose parameters are to be replaced: each that is made takes a random number, and MLX, which is lazy, keeps
-    what led to the next one.
+    """A layer whose parameters are to be replaced.
+
+    Each that is made takes a random number, and MLX, which is lazy, keeps what led to the next one.
     """
     if cell.startswith("rnn"):
         return nn.RNN(1, 1, nonlinearity=nn.relu if cell == "rnn_relu" else None)
