@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy, deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +28,47 @@ def convention_of(config: LayerConfig) -> Convention:
     return CONVENTIONS["keras"]["gru_reset_after" if after else config.kind]
 
 
+WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  # of the first layer, the second, ...
+
+
 class KerasLayer(Layer):
-    """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order."""
+    """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order.
+
+    The second layer is unrolled. The third one is stateful, but in Bidirectional, which cannot be called then
+    (reports/README.md): its state is reset before each call, calls wait for one another, and for a batch of another
+    size it is built anew, for "the batch size must be static".
+    """
 
     def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
         self.backend = backend
         self.config = config
+        self.held = {name: array.copy() for name, array in parameters.items()}
+        self.ways = WAYS[:2] if config.bidirectional else WAYS
+        self.stateful = not config.bidirectional and config.num_layers >= len(WAYS)
+        self.turn: AbstractContextManager[Any] = threading.RLock() if self.stateful else nullcontext()
+        self.build(1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KerasLayer:
+        made = copy(self)
+        made.layers, made.sides = deepcopy((self.layers, self.sides), memo)
+        return made
+
+    def build(self, rows: int) -> None:
+        """Make the layers, for batches of this size where that matters."""
+        self.rows = rows
         self.sides: list[Any] = []  # the layer of each lane
-        self.layers = [self._layer(k, parameters) for k in range(config.num_layers)]
+        self.layers = [self._layer(k, self.held) for k in range(self.config.num_layers)]
+
+    def reset(self, input: Any) -> None:
+        """Forget the states of stateful layers, and fit them to this batch."""
+        if not self.stateful:
+            return
+        rows = input.shape[0 if self.config.batch_first else 1]
+        if rows != self.rows:
+            self.build(rows)
+        for layer in self.layers:
+            if layer.stateful:
+                layer.reset_state()
 
     def _layer(self, layer: int, parameters: Mapping[str, Array]) -> Any:
         config, keras = self.config, self.backend.keras
@@ -40,12 +76,13 @@ class KerasLayer(Layer):
             layer * config.num_directions : (layer + 1) * config.num_directions
         ]
         features = config.input_size if layer == 0 else config.output_size
-        sides = [self.backend.new(config, go_backwards=lane.endswith("_reverse")) for lane in own]
+        way = self.ways[layer % len(self.ways)]
+        sides = [self.backend.new(config, go_backwards=lane.endswith("_reverse"), **way) for lane in own]
         whole = sides[0]
         if config.bidirectional:
             whole = keras.layers.Bidirectional(sides[0], backward_layer=sides[1], dtype=config.dtype)
             sides = [whole.forward_layer, whole.backward_layer]  # copies of those that were given
-        whole.build((None, None, features))
+        whole.build((self.rows if whole.stateful else None, None, features))
         for side, lane in zip(sides, own, strict=True):
             laid = lay_out(convention_of(config), parameters, lane)
             for name, variable in weights_of(side).items():
@@ -55,7 +92,9 @@ class KerasLayer(Layer):
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """Call the layers; lengths become a mask."""
-        return self.run(input, hx, lengths, training)
+        with self.turn:
+            self.reset(input)
+            return self.run(input, hx, lengths, training)
 
     def run(self, input: Any, hx: Any, lengths: Sequence[int] | None, training: bool = False) -> Any:
         """The layers in turn."""
@@ -100,7 +139,9 @@ class KerasLayer(Layer):
         if accumulate or frozen:
             raise NotImplementedError("keras gives the gradients that are asked for, of whole variables")
         upstream = (output_gradient, state_gradient)
-        output, state, found, by_variable = self.backend.differentiate(self, input, hx, lengths, upstream)
+        with self.turn:
+            self.reset(input)
+            output, state, found, by_variable = self.backend.differentiate(self, input, hx, lengths, upstream)
         names = lanes(self.config.num_layers, self.config.bidirectional)
         numpy = self.backend.to_numpy
         for lane, side, gradients in zip(names, self.sides, by_variable, strict=True):
@@ -167,16 +208,18 @@ class KerasBackend(Backend):
             return {"reset_after": (True, False), "recurrent_bias": ("all", "none")}
         return {"recurrent_bias": ("none",)}
 
-    def new(self, config: LayerConfig, go_backwards: bool) -> Any:
-        """A layer of the config's kind."""
+    def new(self, config: LayerConfig, **way: bool) -> Any:
+        """A layer of the config's kind; `way` holds go_backwards, unroll and stateful."""
         layers = self.keras.layers
-        options = {
+        options: dict[str, Any] = {
             "use_bias": config.bias,
             "return_sequences": True,
             "return_state": True,
             "zero_output_for_mask": True,
-            "go_backwards": go_backwards,
+            **way,
+            "kernel_initializer": "zeros",  # those that are random draw a seed from Python's generator
             "recurrent_initializer": "zeros",  # the default one, orthogonal, fails in bfloat16 (reports/README.md)
+            "seed": 0,
             "dtype": config.dtype,
         }
         if config.kind == "lstm":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import mlx.nn as nn
 import numpy as np
 from rnn_reference.parameters import lanes
 
+from rnn_conformance.arithmetic import Arithmetic
 from rnn_conformance.backend import Array, Backend, Layer, Policy
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, lay_out
@@ -89,15 +92,23 @@ class MlxLayer(Layer):
         config = self.config
         arrays = {name: given[name] for name in config.parameter_shapes()}
         laid = lay_out(CONVENTIONS["mlx"][config.kind], arrays, lane, mx)
-        if config.kind == "rnn":
-            layer = nn.RNN(1, 1, nonlinearity=nn.relu if config.nonlinearity == "relu" else None)
-        else:
-            layer = (nn.LSTM if config.kind == "lstm" else nn.GRU)(1, 1)
+        layer = copy(blank(config.cell))
         layer.hidden_size = config.hidden_size
         for name in ("Wx", "Wh", "Wxh", "Whh", "bias", "b", "bhn"):
             if hasattr(layer, name):
                 setattr(layer, name, laid.get(name))
         return layer
+
+
+@cache
+def blank(cell: str) -> Any:
+    """A layer whose parameters are to be replaced.
+
+    Each that is made takes a random number, and MLX, which is lazy, keeps what led to the next one.
+    """
+    if cell.startswith("rnn"):
+        return nn.RNN(1, 1, nonlinearity=nn.relu if cell == "rnn_relu" else None)
+    return (nn.LSTM if cell == "lstm" else nn.GRU)(1, 1)
 
 
 def _named(input: Any, hx: Any) -> Given:
@@ -115,6 +126,11 @@ class MlxBackend(Backend):
     def version(self) -> str:
         """MLX's."""
         return version("mlx")
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """In float64 sigmoid is as good as float32's, 2^29 units in the last place: reports/README.md shows it."""
+        usual = super().arithmetic(dtype)
+        return replace(usual, activation_ulps=usual.activation_ulps * 2.0**29) if dtype == "float64" else usual
 
     def supports(self, config: LayerConfig) -> str | None:
         """Neither projections nor dropout."""
@@ -160,7 +176,8 @@ class MlxBackend(Backend):
 
     def assign(self, array: Any, values: Array) -> None:
         """Write values into an MLX array."""
-        array[...] = mx.array(np.ascontiguousarray(values, np.float32)).astype(array.dtype)
+        wide = np.float64 if array.dtype == mx.float64 else np.float32
+        array[...] = self.from_numpy(np.ascontiguousarray(values, wide), "cpu").astype(array.dtype)
 
     def expectations(self) -> Path | None:
         """What MLX is known to do otherwise."""

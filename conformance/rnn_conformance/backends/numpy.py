@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -111,6 +112,10 @@ class NumPyBackend(Backend):
         if cell == "lstm":
             return found | {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
         return found
+
+    def expectations(self) -> Path | None:
+        """Where the budget errs."""
+        return Path(__file__).with_name("numpy.toml")
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A layer that holds copies of these parameters.

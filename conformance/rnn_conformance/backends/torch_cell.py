@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,6 +129,10 @@ class TorchCellBackend(TorchBackend):
     def __init__(self) -> None:
         super().__init__()
         self.name = "torch-cell"
+
+    def expectations(self) -> Path | None:
+        """What the cells are known to do otherwise."""
+        return Path(__file__).with_name("torch_cell.toml")
 
     def supports(self, config: LayerConfig) -> str | None:
         """A cell has no projection and no dropout."""
