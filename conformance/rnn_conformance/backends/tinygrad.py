@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,7 +17,7 @@ from tinygrad.helpers import DEV, PARALLEL
 from tinygrad.nn import LSTMCell
 
 from rnn_conformance.arithmetic import Arithmetic
-from rnn_conformance.backend import Array, Backend, Layer, Policy
+from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, lay_out
 
@@ -113,6 +115,8 @@ class TinygradBackend(Backend):
     max_examples = 1
 
     def __init__(self) -> None:
+        if shutil.which(os.environ.get("CC", "clang")) is None:
+            raise WrongUse("tinygrad compiles for its device CPU by clang, which is not installed")
         DEV.value = "CPU"
         PARALLEL.value = 0  # or it compiles in processes of its own
 
@@ -128,7 +132,7 @@ class TinygradBackend(Backend):
         if config.proj_size or config.dropout:
             return "tinygrad.nn.LSTMCell has no projection and no dropout"
         if config.dtype not in DTYPES:
-            return "NumPy, by which arrays go into tinygrad, has no bfloat16"
+            return "tinygrad's kernels in bfloat16 have __bf16, of which clang 14 says: not supported on this target"
         return self.lacks(config)
 
     def arithmetic(self, dtype: str) -> Arithmetic:
