@@ -117,18 +117,23 @@ def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None)
             case=str(case),
             fields=case.to_dict(),
         )
+    return result_without_examples(unit, "crashed", said, finding)
+
+
+def result_without_examples(unit: Unit, outcome: Outcome, reason: str, finding: Finding | None = None) -> CheckResult:
+    """The result of a unit of which no example is known to have been tried to its end."""
     return CheckResult(
         id=unit.check,
         cell=unit.cell,
         dtype=unit.dtype,
         device=unit.device,
-        outcome="crashed",
+        outcome=outcome,
         examples=0,
         inconclusive=0,
         seconds=0.0,
         backend_seconds=0.0,
         values=0,
         largest_rho=0.0,
-        reason=said,
+        reason=reason,
         finding=finding,
     )

@@ -27,6 +27,7 @@ from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.request import Request
+from rnn_conformance.result import result_without_examples
 from rnn_conformance.strategies import Unit
 
 FAMILIES = (
@@ -86,20 +87,8 @@ def in_order(checks: Iterable[Check], device: str, seed: int) -> list[tuple[Chec
 
 def left_out(unit: Unit, request: Request) -> CheckResult:
     """The result of a unit for which no time was left."""
-    return CheckResult(
-        id=unit.check,
-        cell=unit.cell,
-        dtype=unit.dtype,
-        device=unit.device,
-        outcome="not_run",
-        examples=0,
-        inconclusive=0,
-        seconds=0.0,
-        backend_seconds=0.0,
-        values=0,
-        largest_rho=0.0,
-        reason=f"{LEFT_OUT}: the time budget of {request.time_budget:g} s was spent",
-    )
+    reason = f"{LEFT_OUT}: the time budget of {request.time_budget:g} s was spent"
+    return result_without_examples(unit, "not_run", reason)
 
 
 def report_folder(backend: str, device: str) -> Path:
