@@ -25,6 +25,8 @@ BACKENDS = {  # each with the extra that installs its library
     "opencv": "opencv",
     "openvino": "openvino",
     "tract": "tract",
+    "tflite": "tflite",
+    "tinygrad": "tinygrad",
     "torch": "torch",
     "torch-cell": "torch",
     "torch-compile": "torch",
