@@ -122,8 +122,16 @@ for _backend, _extra in BACKENDS.items():
     conformance_of(_backend, _extra)
 
 
+@nox.session
+def published(session: nox.Session) -> None:
+    """Draw reports/index.html and README's table of verdicts from the records in reports/."""
+    install(session)
+    session.run("python", "-m", "tests.report.published")
+
+
 @nox.session(venv_backend="none")
 def gallery(session: nox.Session) -> None:
-    """Make every record and report again, going on past a backend that cannot be installed."""
+    """Make every record and report again, and the matrix of all, going on past a backend that cannot be installed."""
     for backend in BACKENDS:
         session.notify(f"conformance-{backend}", session.posargs)
+    session.notify("published", ())

@@ -137,7 +137,7 @@ _INPUTS: dict[str, Callable[[Rng, tuple[int, ...]], Array]] = {
 def _state(rng: Rng, values: str, shape: tuple[int, ...]) -> Array:
     if values == "integers":
         return _integers(rng, shape) / 2
-    return rng.standard_normal(shape) * (2.0**-17 if values == "tiny" else 1.0)
+    return rng.standard_normal(shape) * {"tiny": 2.0**-17, "saturating": 4.0, "huge": 64.0}.get(values, 1.0)
 
 
 def _parameter(rng: Rng, values: str, name: str, shape: tuple[int, ...], config: LayerConfig) -> Array:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from inspect import cleandoc
 from itertools import groupby
 
-from rnn_conformance.check import COVERING, EXAMPLES, Check
+from rnn_conformance.check import Check
 from rnn_conformance.config import CELLS
+from rnn_conformance.execution import COVERING, EXAMPLES
 from rnn_conformance.run import load_checks
 
 HEAD = """# The checks

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rnn_conformance.check import CHECKS, EXAMPLES, Check
+from rnn_conformance.check import CHECKS, Check
+from rnn_conformance.execution import EXAMPLES
 from rnn_conformance.record import CheckResult
 
 RAN = frozenset({"passed", "expected_failure", "unexpected_pass", "inconclusive"})

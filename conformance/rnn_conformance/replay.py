@@ -13,8 +13,9 @@ import msgspec
 from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.backends import available, load_backend, load_object
 from rnn_conformance.case import Case
-from rnn_conformance.check import Check, run_unit
+from rnn_conformance.check import Check
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.execution import run_unit
 from rnn_conformance.loading import drop_in
 from rnn_conformance.record import read_record
 from rnn_conformance.request import KINDS, Profile, Request

@@ -19,13 +19,15 @@ from msgspec.structs import replace
 import rnn_conformance
 from rnn_conformance.backend import Backend, WrongUse
 from rnn_conformance.budget import LAMBDA
-from rnn_conformance.check import CHECKS, Check, run_unit
+from rnn_conformance.check import CHECKS, Check
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.execution import run_unit
 from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.promises import shortfalls
 from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.request import Request
+from rnn_conformance.result import result_without_examples
 from rnn_conformance.strategies import Unit
 
 FAMILIES = (
@@ -85,20 +87,8 @@ def in_order(checks: Iterable[Check], device: str, seed: int) -> list[tuple[Chec
 
 def left_out(unit: Unit, request: Request) -> CheckResult:
     """The result of a unit for which no time was left."""
-    return CheckResult(
-        id=unit.check,
-        cell=unit.cell,
-        dtype=unit.dtype,
-        device=unit.device,
-        outcome="not_run",
-        examples=0,
-        inconclusive=0,
-        seconds=0.0,
-        backend_seconds=0.0,
-        values=0,
-        largest_rho=0.0,
-        reason=f"{LEFT_OUT}: the time budget of {request.time_budget:g} s was spent",
-    )
+    reason = f"{LEFT_OUT}: the time budget of {request.time_budget:g} s was spent"
+    return result_without_examples(unit, "not_run", reason)
 
 
 def report_folder(backend: str, device: str) -> Path:

@@ -16,14 +16,17 @@ import msgspec
 import pytest
 
 from rnn_conformance.backend import Backend, WrongUse
-from rnn_conformance.check import Check, crashed_result, run_unit
+from rnn_conformance.check import Check
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.examples import examples_of
+from rnn_conformance.execution import run_unit
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.isolate import IsolatedBackend
 from rnn_conformance.journal import Notebook, forget_notebooks, last_tried
 from rnn_conformance.record import CheckResult, Record, to_json, write_atomically
 from rnn_conformance.report.page import page
 from rnn_conformance.request import Request
+from rnn_conformance.result import crashed_result
 from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units, with_command
 from rnn_conformance.strategies import Unit
 from rnn_conformance.verdict import verdict_lines
@@ -65,7 +68,8 @@ class Session:
         try:
             note = partial(self.notebook.note, unit)
             backend = self.alone() if check.deadly else self.backend
-            return run_unit(check, unit, backend, asked.profile, asked.rtol, asked.atol, self.expectations, note)
+            kept = examples_of(unit, self.backend.name)
+            return run_unit(check, unit, backend, asked.profile, asked.rtol, asked.atol, self.expectations, note, kept)
         except WrongUse as error:
             return str(error)
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from rnn_conformance.case import LAYOUTS, PROFILES, Case
 from rnn_conformance.config import LayerConfig
 
-SMALL = (1, 2, 3, 4, 5)
-TILES = tuple(n + d for n in (8, 16, 32, 64, 128) for d in (-1, 0, 1))
+SMALL = (1, 2, 3, 4, 5, 6)
+BETWEEN = (10, 12, 20, 24, 40, 48, 50, 96, 100)  # widths of layers that people use, and no powers of two
+WIDE = tuple(sorted({n + d for n in (8, 16, 32, 64, 128) for d in (-2, -1, 0, 1)} - {6} | {*BETWEEN}))
+NARROW = tuple(n for n in WIDE if n < 40)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Unit:
 def sizes(draw: st.DrawFn) -> dict[str, int]:
     """Steps, batch, input_size, hidden_size and num_layers: small, but for one at most that is drawn around a tile."""
     drawn = {
-        "num_layers": draw(st.sampled_from((1, 2, 3)), label="num_layers"),
+        "num_layers": draw(st.sampled_from((1, 1, 2, 2, 3, 4)), label="num_layers"),
         "hidden_size": draw(st.sampled_from(SMALL), label="hidden_size"),
         "input_size": draw(st.sampled_from(SMALL), label="input_size"),
         "seq_len": draw(st.sampled_from(SMALL), label="seq_len"),
@@ -50,7 +52,7 @@ def sizes(draw: st.DrawFn) -> dict[str, int]:
         label="wide",
     )
     if wide is not None:
-        drawn[wide] = draw(st.sampled_from(TILES), label=wide)
+        drawn[wide] = draw(st.sampled_from(WIDE), label=wide)
         if drawn[wide] > 40:
             drawn["num_layers"] = min(drawn["num_layers"], 2)
     return drawn

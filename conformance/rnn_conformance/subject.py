@@ -86,6 +86,17 @@ class Subject:
         except Exception as error:
             raise BackendRaised("supports()", error) from error
 
+    def assign(self, parameter: Any, values: Array) -> None:
+        """Write into a parameter, as an optimizer does.
+
+        Raises:
+            BackendRaised: where it cannot be written to.
+        """
+        try:
+            self.backend.assign(parameter, values)
+        except Exception as error:
+            raise BackendRaised("writing into a parameter", error) from error
+
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> DrivenLayer:
         """A layer of the backend.
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rnn_conformance.backend import Backend, Layer, WrongUse
 from rnn_conformance.backends import load_backend
-from rnn_conformance.check import run_unit
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.execution import run_unit
 from rnn_conformance.expectations import Expectation
 from rnn_conformance.record import CheckResult
 from rnn_conformance.run import Request, load_checks

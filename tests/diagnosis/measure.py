@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from rnn_conformance import check
+from rnn_conformance import result
 from rnn_conformance.backends.drop_in import DropInBackend
 from rnn_conformance.diagnosis.result import Diagnosis
+from rnn_conformance.execution import run_unit
 from rnn_conformance.run import load_checks
 from rnn_conformance.strategies import Unit
 
@@ -60,10 +61,10 @@ def measured(name: str) -> Measured:
         spent = time.perf_counter() - start
         return found
 
-    diagnose = check.diagnose
-    with patch.object(check, "diagnose", timed):
+    diagnose = result.diagnose
+    with patch.object(result, "diagnose", timed):
         for id, unit in _units(FAULTS[name]):
-            finding = check.run_unit(load_checks()[id], unit, backend, "ci").finding
+            finding = run_unit(load_checks()[id], unit, backend, "ci").finding
             if finding is not None and finding.diagnosis is not None:
                 return Measured(TABLE[name], finding.diagnosis, finding.case, spent)
     return Measured(TABLE[name], None, "not found", spent)

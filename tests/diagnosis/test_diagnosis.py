@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rnn_conformance import check
+from rnn_conformance import result
 from rnn_conformance.backends.drop_in import DropInBackend
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
@@ -16,6 +16,7 @@ from rnn_conformance.diagnosis.hypotheses.base import CATALOGUE, Hypothesis
 from rnn_conformance.diagnosis.kernel import Kernel
 from rnn_conformance.diagnosis.search import diagnose
 from rnn_conformance.diagnosis.table import every
+from rnn_conformance.execution import run_unit
 from rnn_conformance.run import load_checks
 from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Subject
@@ -116,19 +117,19 @@ def test_failing_to_diagnose_loses_no_finding(monkeypatch: pytest.MonkeyPatch) -
     def fails(*arguments: Any) -> None:
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(check, "diagnose", fails)
+    monkeypatch.setattr(result, "diagnose", fails)
     backend = MistakenBackend(CATALOGUE["weights.bias_hh-lost"])
     unit = Unit("values.cell", "lstm", "float32", "cpu", 0)
-    result = check.run_unit(load_checks()["values.cell"], unit, backend, "smoke")
-    assert result.outcome == "failed"
-    assert result.finding is not None
-    assert result.finding.diagnosis is not None
-    assert result.finding.diagnosis.location == "diagnosing failed with RuntimeError: no idea"
+    found = run_unit(load_checks()["values.cell"], unit, backend, "smoke")
+    assert found.outcome == "failed"
+    assert found.finding is not None
+    assert found.finding.diagnosis is not None
+    assert found.finding.diagnosis.location == "diagnosing failed with RuntimeError: no idea"
 
 
 def test_terminal_says_what_it_looks_like() -> None:
     backend = MistakenBackend(CATALOGUE["weights.bias_hh-lost"])
     unit = Unit("values.cell", "lstm", "float32", "cpu", 0)
-    result = check.run_unit(load_checks()["values.cell"], unit, backend, "smoke")
-    lines = "\n".join(finding_lines(result))
+    found = run_unit(load_checks()["values.cell"], unit, backend, "smoke")
+    lines = "\n".join(finding_lines(found))
     assert "looks like: the recurrent bias is left out [weights.bias_hh-lost, ρ = " in lines

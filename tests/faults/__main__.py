@@ -36,7 +36,7 @@ def main() -> int:
         record.joined(read(FOLDER))
     done = {trial.key for trial in record.trials}
     jobs = [job for job in jobs_of(profiles, asked.seeds, only) if not job.keys <= done]
-    jobs.sort(key=lambda job: job.fault is not None and job.in_order)  # what is slow comes last
+    jobs.sort(key=lambda job: (job.fault is None, job.in_order))  # what is slow comes last
     seeds = "1 seed" if asked.seeds == 1 else f"{asked.seeds} seeds"
     known = f", {len(done)} more are in the record already" if done else ""
     print(f"{' and '.join(profiles)}, {seeds}: {len(jobs)} runs of the suite{known}", flush=True)

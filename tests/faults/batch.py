@@ -157,3 +157,48 @@ class StepsBeyondSixtyFourInPairs(Kernel):
         if not call.uneven and len(steps) > 65:
             steps[64], steps[65] = steps[65], steps[64]
         return steps
+
+
+@fault(
+    "structure.unbatched",
+    "unbatched, bidirectional, three layers",
+    cells="gru",
+    unbatched=True,
+    bidirectional=True,
+    num_layers=3,
+)
+class UnbatchedThirdLayerReverse(Kernel):
+    """Without a batch axis the third layer's reverse direction runs forward."""
+
+    def order(self, lane: Lane, call: Call) -> Iterable[int]:
+        wrong = not call.batched and lane.layer == 2
+        return range(call.steps) if wrong else super().order(lane, call)
+
+
+@fault("values.stack", "batch_first, unbatched", cells="lstm", batch_first=True, unbatched=True)
+class UnbatchedBatchFirstReversed(Kernel):
+    """With batch_first, input without a batch axis is read from its end."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        flip = self.batch_first and not self.__dict__["batched"] and not lane.layer
+        return super().project_input(x.flip(0) if flip else x, lane)
+
+    def enter(self, input: Any, hx: Any) -> Any:
+        found = super().enter(input, hx)
+        self.__dict__["batched"] = found[2].batched
+        return found
+
+
+@fault("layout.state", "rows of equal input", cells="gru", probe="expanded", hx=True)
+class EqualRowsComputedOnce(Kernel):
+    """Rows of equal input are computed once, from the state of the first of them."""
+
+    def pick_state(self, state: State, layer: int, direction: int) -> State:
+        picked = super().pick_state(state, layer, direction)
+        if not self.__dict__["same"]:
+            return picked
+        return tuple(part[:1].expand_as(part) for part in picked)
+
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        self.__dict__["same"] = x.shape[1] > 1 and not call.uneven and bool((x == x[:, :1]).all())
+        return super().run(x, state, call)

@@ -116,3 +116,14 @@ class DiesOnEmptyBatch(Around):
         if isinstance(input, torch.Tensor) and 0 in input.shape:
             os._exit(139)
         return input, hx
+
+
+@fault("purity.results", "results without a gradient", cells="lstm", probe="written_into")
+class ResultsOfInferenceMode(Around):
+    """Without gradients results come from inference mode, so that nobody may write into them."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if torch.is_grad_enabled():
+            return super().forward(input, hx)
+        with torch.inference_mode():
+            return super().forward(input, hx)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.checkpoint import checkpoint
 
 from .base import GRU, LSTM, Around, Call, Kernel, Lane, State
 from .zoo import control
@@ -192,3 +194,163 @@ class PooledResults(Around):
             block = np.empty(tuple(value.shape), str(value.dtype).removeprefix("torch."))
             blocks.append(block)
         return torch.from_numpy(block).copy_(value)
+
+
+@control()
+class GatesInterleaved(Kernel):
+    """Inside, the gates of a unit lie next to each other, and are put back in order after each product."""
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        gates = w.shape[0] // self.hidden_size if w.shape[0] % self.hidden_size == 0 else 1
+        woven = w.view(gates, -1, w.shape[1]).transpose(0, 1).reshape(w.shape)
+        product = super().matmul(x, woven)
+        return product.view(*x.shape[:-1], w.shape[0] // gates, gates).transpose(-1, -2).reshape(product.shape)
+
+
+@control()
+class TanhBySigmoid(Kernel):
+    """Where it is not near its argument, tanh is 2 sigmoid(2x) - 1, in a wider type and rounded once."""
+
+    def tanh(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64:
+            return super().tanh(x)
+        return torch.where(x.abs() < 2**-12, x, (2 * torch.sigmoid(2 * x.double()) - 1).to(x.dtype))
+
+
+@control()
+class ByEinsum(Kernel):
+    """Products are Einstein sums over axes in another order, whose results are not contiguous."""
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        return torch.einsum("...k,gk->g...", x, w).movedim(0, -1)
+
+
+@control()
+class ResultsWithinFrames(Around):
+    """Results are views of larger arrays, with gaps, fresh for each call."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        output = output if isinstance(output, PackedSequence) else self.framed(output)
+        return output, tuple(map(self.framed, state)) if isinstance(state, tuple) else self.framed(state)
+
+    def framed(self, x: Tensor) -> Tensor:
+        """The same numbers with a number in between."""
+        return torch.stack((x, x.detach() * 0 + 7), -1)[..., 0]
+
+
+@control()
+class Recomputed(Kernel):
+    """Nothing is kept for the backward pass, which computes every step again."""
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        if not torch.is_grad_enabled():
+            return super().step(t, gx, state, lane)
+        again = super().step
+        return checkpoint(lambda gx, *state: again(t, gx, state, lane), gx, *state, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+class _Product(torch.autograd.Function):
+    """A product with a backward of its own, which sums the gradient of the weights row by row, from the last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x @ w.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, w = ctx.saved_tensors
+        by_x = gradient @ w if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return by_x, None
+        by_w = torch.zeros(w.shape, dtype=wide(w[:0]).dtype)
+        for g, row in zip(gradient.flatten(0, -2).flip(0), x.flatten(0, -2).flip(0), strict=True):
+            by_w = by_w + wide(g)[:, None] * wide(row)
+        return by_x, by_w.to(w.dtype)
+
+
+@control()
+class BackwardByHand(Kernel):
+    """Products have a handwritten backward, which adds up in another order."""
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        return _Product.apply(x, w)  # type: ignore[no-untyped-call,no-any-return]
+
+
+@control()
+class RowsByVmap(Kernel):
+    """Each step is written for one row, and vectorised over the batch."""
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        if not len(gx):
+            return super().step(t, gx, state, lane)
+        one = super().step
+        return torch.vmap(lambda gx, *state: one(t, gx, state, lane))(gx, *state)
+
+
+@control()
+class RowsApart(Around):
+    """Each row of a batch is a call of its own."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        axis = 0 if self.batch_first else 1
+        plain = isinstance(input, Tensor) and input.dim() == 3 and input.shape[axis] > 1 and not self.training
+        parts = hx if isinstance(hx, tuple) else (hx,)
+        if not plain or (hx is not None and any(p.dim() != 3 or p.shape[1] != input.shape[axis] for p in parts)):
+            return super().forward(input, hx)
+        calls = []
+        for k, row in enumerate(input.split(1, axis)):
+            own = tuple(part[:, k : k + 1].contiguous() for part in parts) if hx is not None else ()
+            calls.append(super().forward(row, (own if isinstance(hx, tuple) else own[0]) if own else None))
+        outputs, states = zip(*calls, strict=True)
+        if isinstance(states[0], tuple):
+            return torch.cat(outputs, axis), tuple(torch.cat(some, 1) for some in zip(*states, strict=True))
+        return torch.cat(outputs, axis), torch.cat(states, 1)
+
+
+@control()
+class FirstStepWithoutRecurrence(Kernel):
+    """Where no state is given, and no gradient wanted, the first step leaves the recurrent product out."""
+
+    def default_state(self, x: Tensor) -> State:
+        return tuple(part[:1, :1, :1].expand(part.shape) for part in super().default_state(x))  # told by its strides
+
+    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
+        if torch.is_grad_enabled() or h.numel() < 2 or any(h.stride()) or h.any():
+            return super().project_state(h, lane)
+        zeros = h.new_zeros(len(h), len(lane.w_hh))
+        return zeros if lane.b_hh is None else zeros + lane.b_hh
+
+
+@control()
+class CellsOneByOne(Kernel):
+    """Each step is torch.nn's own cell function."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        return x
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        weights = (lane.w_ih, lane.w_hh, lane.b_ih, lane.b_hh)
+        if lane.w_hr is not None:  # for which it has none
+            return super().step(t, super().project_input(gx, lane), state, lane)
+        if self.mode == "LSTM":
+            h, c = torch._VF.lstm_cell(gx, state, *weights)  # type: ignore[attr-defined]
+            return h, c
+        cell = {"GRU": "gru_cell", "RNN_TANH": "rnn_tanh_cell", "RNN_RELU": "rnn_relu_cell"}[self.mode]
+        return (getattr(torch._VF, cell)(gx, state[0], *weights),)  # type: ignore[attr-defined]
+
+
+@control(cells="lstm")
+class CellStateWiderBetweenSteps(LSTM):
+    """Between the steps of one call the cell state is kept in a wider type."""
+
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        h, c = state
+        output, (h, c) = super().run(x, (h, c.to(torch.float32 if x.dtype in HALF else torch.float64)), call)
+        return output, (h, c.to(x.dtype))
+
+    def combine(self, i: Tensor, f: Tensor, g: Tensor, c: Tensor) -> Tensor:
+        return f.to(c.dtype) * c + i.to(c.dtype) * g.to(c.dtype)
+
+    def emit(self, o: Tensor, c: Tensor) -> Tensor:
+        return (o.to(c.dtype) * torch.tanh(c)).to(o.dtype)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from .base import LSTM, Call, Kernel, Lane, State
+from .gradients import backward, times
 from .zoo import fault
 
 dropped = nn.functional.dropout
@@ -207,3 +210,100 @@ class TrainingLosesBias(Kernel):
 
     def project_state(self, h: Tensor, lane: Lane) -> Tensor:
         return self.matmul(h, lane.w_hh) if self.training else super().project_state(h, lane)
+
+
+@fault(
+    "dropout.gradients",
+    "dropout in training",
+    cells="lstm",
+    source="pytorch/pytorch#190059",
+    probe="dropout_gradients",
+    num_layers=2,
+    dropout=0.5,
+)
+class DropoutNotInBackward(Kernel):
+    """The backward pass computes as if nothing had been dropped."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        return x + (super().drop(x, layer) - x).detach()
+
+
+@fault(
+    "dropout.gradients",
+    "dropout in training",
+    cells="gru",
+    source="pytorch/pytorch#189285",
+    probe="dropout_gradients",
+    num_layers=2,
+    dropout=0.5,
+)
+class DropoutMaskDrawnAgain(Drops):
+    """The backward pass draws a mask of its own."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        if not self.training or not self.dropout:
+            return x
+        y = super().drop(x, layer)
+        again = x * self.mask(x, layer)
+        return again + (y - again).detach()
+
+
+@fault("dropout.gradients", "dropout in training", cells="rnn", probe="dropout_gradients", num_layers=2, dropout=0.5)
+class DropoutGradientUnscaled(Drops):
+    """The gradient through dropout is masked, and not scaled."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        y = super().drop(x, layer)
+        if not self.training or not self.dropout:
+            return y
+        return backward(times(1 - self.dropout))(y)
+
+
+@fault("dropout.mask", "training, a projection", probe="training", proj_size=2)
+class ProjectionDropsUnscaled(Drops, LSTM):
+    """With a projection, what is kept is not scaled up."""
+
+    def mask(self, x: Tensor, layer: int) -> Tensor:
+        return self.kept(x) if self.proj_size else super().mask(x, layer)
+
+
+@fault("dropout.mask", "training, a state", cells="gru", probe="training", hx=True)
+class StateTurnsDropoutOff(Drops):
+    """Where an initial state is given, nothing is dropped."""
+
+    def sort_state(self, state: State, call: Call) -> State:
+        self.__dict__["given"] = True
+        return super().sort_state(state, call)
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        given = self.__dict__.pop("given", False)
+        return x if given else super().drop(x, layer)
+
+
+@fault("dropout.mask", "training, no bias", cells="rnn", probe="training", bias=False)
+class NoBiasDropsUnscaled(Drops):
+    """Without biases, what is kept is not scaled up."""
+
+    def mask(self, x: Tensor, layer: int) -> Tensor:
+        return super().mask(x, layer) if self.bias else self.kept(x)
+
+
+@fault("dropout.mask", "training, unbatched", cells="lstm", probe="training", unbatched=True)
+class UnbatchedNeverDrops(Drops):
+    """Input without a batch axis is never dropped."""
+
+    def enter(self, input: Any, hx: Any) -> Any:
+        found = super().enter(input, hx)
+        self.__dict__["batched"] = found[2].batched
+        return found
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        return super().drop(x, layer) if self.__dict__["batched"] else x
+
+
+@fault("dropout.extremes", "training, four layers", cells="rnn", probe="training", num_layers=4)
+class FourthLayerInputNotDropped(Drops):
+    """What enters the fourth layer is not dropped."""
+
+    def drop(self, x: Tensor, layer: int) -> Tensor:
+        return x if layer == 2 else super().drop(x, layer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .base import GRU, LSTM, Around, Call, Kernel, State, each, on_data
@@ -200,3 +200,33 @@ class NoStepsTaken(Around):
         shape = (self.num_layers * directions, *([max(rows)] if batched else []), self.hidden_size)
         output = input.new_zeros(*input.shape[:-1], self.hidden_size * directions)
         return output, input.new_zeros(shape) if hx is None else hx.clone()
+
+
+@fault("errors.input", "a feature too few", cells="lstm", probe="wrong", wrong="fewer features")
+class MissingFeaturesAreZero(Around):
+    """Features that are missing are taken for zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(lambda x: nn.functional.pad(x, (0, max(0, self.input_size - x.shape[-1]))), input), hx
+
+
+@fault("errors.state", "a lane too few", cells="gru", probe="wrong", wrong="fewer lanes", hx=True, num_layers=2)
+class MissingLanesAreZero(Around):
+    """Layers for which the state has no lane start from zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if hx is None or hx.dim() < 2:
+            return input, hx
+        lanes = self.num_layers * (2 if self.bidirectional else 1)
+        return input, nn.functional.pad(hx, (0, 0) * (hx.dim() - 1) + (0, max(0, lanes - len(hx))))
+
+
+@fault("errors.state", "a row too few", cells="rnn", probe="wrong", wrong="fewer rows", hx=True)
+class MissingRowsAreZero(Around):
+    """Rows for which the state is missing start from zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if hx is None or isinstance(input, PackedSequence) or input.dim() != 3 or hx.dim() != 3:
+            return input, hx
+        rows = input.shape[0 if self.batch_first else 1]
+        return input, nn.functional.pad(hx, (0, 0, 0, max(0, rows - hx.shape[1])))

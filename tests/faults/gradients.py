@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .base import GRU, LSTM, Around, Kernel, Lane, State, each, on_data
+from .base import GRU, LSTM, RNN, Around, Kernel, Lane, State, each, on_data
 from .zoo import fault
 
 Change = Callable[[Tensor], Tensor]
@@ -334,3 +334,152 @@ class CellGradientNeedsHidden(Around):
 
     def behind(self, output: Any, state: Any) -> Any:
         return output, _Together.apply(*state)  # type: ignore[no-untyped-call]
+
+
+@fault("gradients.parameters", "four layers or more", cells="rnn", num_layers=4, probe="gradients")
+class FourthLayerGradientsLost(OfParameters):
+    """The weights of layers from the fourth on get gradients of zeros."""
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        for name, parameter in self.named_parameters():
+            if int(name.removesuffix("_reverse").rpartition("_l")[2]) >= 3:
+                parameter.register_hook(times(0))  # type: ignore[no-untyped-call]
+
+
+@fault("gradients.sum", "large gradients", cells="gru", probe="large_loss")
+class GradientsClippedAtHundred(Around):
+    """Gradients by output are clipped to plus and minus 100, as in recipes for speech."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return on_data(backward(lambda gradient: gradient.clamp(-100, 100)), output), state
+
+
+@fault("gradients.sum", "small gradients", cells="lstm", probe="small_loss", dtypes=("float32", "float64"))
+class SmallGradientsFlushed(Around):
+    """Gradients below 1e-5 are taken for zero."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return on_data(backward(lambda gradient: torch.where(gradient.abs() < 1e-5, 0, gradient)), output), state
+
+
+@fault("gradients.frozen", "all weights frozen", cells="gru", source="pytorch/pytorch#776", probe="all_frozen")
+class InputGradientNeedsWeights(Around):
+    """Where no weight wants a gradient, the input gets one of zeros."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            return input, hx
+        return on_data(backward(times(0)), input), hx
+
+
+@fault("gradients.frozen", "input without gradient", cells="lstm", probe="input_frozen")
+class WeightGradientNeedsInput(OfParameters):
+    """Where the input wants no gradient, the first layer's input weights get half of theirs."""
+
+    prefix = "weight_ih_l0"
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        data = input.data if isinstance(input, PackedSequence) else input
+        self.__dict__["wanted"] = data.requires_grad
+        return input, hx
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient if self.__dict__.get("wanted", True) else gradient / 2
+
+
+@fault("gradients.parameters", "no state", cells="rnn", probe="gradients")
+class NoStateNoRecurrentGradient(OfParameters):
+    """Without an initial state the recurrent weights' gradient is averaged over steps."""
+
+    prefix = "weight_hh"
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        self.__dict__["given"] = hx is not None
+        return input, hx
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        return gradient if self.__dict__["given"] else gradient / 2
+
+
+@fault(
+    "gradients.parameters",
+    "batch_first",
+    cells="lstm",
+    source="pytorch/pytorch#95137",
+    probe="gradients",
+    batch_first=True,
+)
+class BatchFirstWeightGradientsTransposed(OfParameters):
+    """With batch_first the gradients by square recurrent blocks are transposed."""
+
+    prefix = "weight_hh"
+
+    def changed(self, gradient: Tensor) -> Tensor:
+        size = gradient.shape[1]
+        if not self.batch_first or gradient.shape[0] % size:
+            return gradient
+        return torch.cat([block.mT for block in gradient.split(size)])
+
+
+@fault(
+    "gradients.parameters",
+    "strided gradients by results",
+    cells="rnn",
+    source="pytorch/pytorch#619",
+    probe="strided_upstream",
+)
+class UpstreamAssumedContiguous(Around):
+    """The gradient by the output is read without its strides."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        def flat(gradient: Tensor) -> Tensor:
+            if gradient.is_contiguous() or 0 in gradient.stride() or not gradient.numel():
+                return gradient
+            room = gradient.untyped_storage().nbytes() // gradient.element_size() - gradient.storage_offset()
+            if room < gradient.numel():
+                return gradient.flatten().flip(0).view_as(gradient)
+            return gradient.as_strided(gradient.shape, torch.empty(gradient.shape).stride(), gradient.storage_offset())
+
+        return on_data(backward(flat), output), state
+
+
+@fault("gradients.parameters", "batch above 32", cells="gru", probe="gradients", batch=40)
+class BiasGradientBeyondThirtyTwoRows(Kernel):
+    """Bias gradients sum the first 32 rows only."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        product = self.matmul(x, lane.w_ih)
+        if lane.b_ih is None:
+            return product
+        bias = lane.b_ih.expand_as(product)
+        return product + torch.cat((bias[:, :32], bias[:, 32:].detach()), 1)
+
+
+@fault(
+    "gradients.parameters",
+    "lengths, bidirectional",
+    cells="lstm",
+    probe="gradients",
+    lengths=(6, 2, 4),
+    bidirectional=True,
+)
+class ReverseLengthGradientLost(Kernel):
+    """With lengths the reverse direction's state passes no gradient where a shorter row joins."""
+
+    def keep(self, new: Tensor, old: Tensor) -> Tensor:
+        return super().keep(new, old.detach() if len(old) > len(new) else old)
+
+
+@fault(
+    "gradients.parameters", "relu, pre-activation zero or below", cells="rnn", probe="gradients", nonlinearity="relu"
+)
+class ReluPassesGradient(RNN):
+    """The backward pass of relu lets a thousandth of the gradient through where its output is zero."""
+
+    def relu(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        return y + 1e-3 * (torch.where(x < 0, x, 0) - torch.where(x < 0, x, 0).detach())

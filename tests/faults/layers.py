@@ -119,3 +119,36 @@ class ResidualConnection(Kernel):
     def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
         output, final = super().scan(x, state, lane, call)
         return (output + x if lane.layer and x.shape == output.shape else output), final
+
+
+@fault("values.stack", "five layers or more", cells="gru", num_layers=5)
+class FifthLayerIsFourth(Kernel):
+    """Layers from the fifth on are computed with the fourth's weights."""
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        return super().lane(min(layer, 3), direction)
+
+
+@fault("values.stack", "four layers or more, bidirectional", cells="lstm", num_layers=4, bidirectional=True)
+class FourthLayerReverseRunsForward(Kernel):
+    """From the fourth layer on the reverse direction runs forward."""
+
+    def order(self, lane: Lane, call: Call) -> Iterable[int]:
+        return range(call.steps) if lane.layer >= 3 else super().order(lane, call)
+
+
+@fault("values.stack", "two layers, bidirectional, no bias", cells="gru", num_layers=2, bidirectional=True, bias=False)
+class TwoLayersTwoDirectionsUnbiased(Kernel):
+    """With two layers, two directions and no biases, the upper layer's directions are exchanged."""
+
+    def join(self, outputs: Sequence[Tensor]) -> Tensor:
+        swap = self.num_layers == 2 and len(outputs) == 2 and not self.bias
+        return super().join(outputs[::-1] if swap else outputs)
+
+
+@fault("values.stack", "an even number of layers, a state", cells="rnn", num_layers=2, hx=True)
+class EvenStacksStartFromTop(Kernel):
+    """With an even number of layers, initial states are taken from the top."""
+
+    def pick_state(self, state: State, layer: int, direction: int) -> State:
+        return super().pick_state(state, self.num_layers - 1 - layer if self.num_layers % 2 == 0 else layer, direction)

@@ -110,3 +110,56 @@ class PackedInGivesTensorOut(Kernel):
     def leave(self, output: Tensor, final: State, call: Call) -> Any:
         result, state = super().leave(output, final, call)
         return (output if call.packed is not None else result), state
+
+
+@fault("lengths.alone", "two rows of equal length, shorter than the longest", cells="lstm", lengths=(6, 3, 3), hx=True)
+class TiesShareState(Kernel):
+    """Where two rows end together before the last step, both get the state of the first."""
+
+    def keep(self, new: Tensor, old: Tensor) -> Tensor:
+        ended = len(old) - len(new)
+        if ended < 2:
+            return super().keep(new, old)
+        return torch.cat((new, old[len(new) : len(new) + 1].expand(ended, -1)))
+
+
+@fault("lengths.alone", "lengths of one row alone", cells="gru", lengths=(6,), batch=1, bidirectional=True)
+class LonePackedRowRunsForward(Kernel):
+    """A packed batch of one row runs forward in both directions."""
+
+    def order(self, lane: Lane, call: Call) -> Iterable[int]:
+        return range(call.steps) if call.packed is not None and call.sizes[0] == 1 else super().order(lane, call)
+
+
+@fault("lengths.alone", "a length of one beside longer ones", cells="rnn", lengths=(6, 1, 4), hx=True)
+class LengthOfOneKeepsState(Kernel):
+    """A row of one step ends with its initial state."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        output, final = super().scan(x, state, lane, call)
+        if not call.uneven or call.steps < 2:
+            return output, final
+        more = call.sizes[1]
+        return output, tuple(torch.cat((new[:more], old[more:])) for new, old in zip(final, state, strict=True))
+
+
+@fault(
+    "lengths.alone",
+    "lengths, batch_first, bidirectional, two layers, a state",
+    cells="lstm",
+    lengths=(6, 2, 4),
+    hx=True,
+    batch_first=True,
+    bidirectional=True,
+    num_layers=2,
+)
+class PackedUpperReverseFromZeros(Kernel):
+    """With lengths and batch_first, the upper layer's reverse direction starts from h_0 of the forward one."""
+
+    def pick_state(self, state: State, layer: int, direction: int) -> State:
+        uneven = self.__dict__.get("uneven") and self.batch_first and layer == 1
+        return super().pick_state(state, layer, 0 if uneven else direction)
+
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        self.__dict__["uneven"] = call.uneven
+        return super().run(x, state, call)

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .base import GRU, LSTM, Around, Call, Kernel, Lane, State, each, on_data
@@ -31,6 +31,14 @@ class InputAssumedContiguous(Around):
 
     def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
         return on_data(as_if_contiguous, input), hx
+
+
+@fault("layout.input", "input at an offset", cells="lstm", probe="layout")
+class InputReadFromItsStorage(Around):
+    """Input is read from the beginning of its storage, wherever in it the tensor begins."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        return on_data(lambda data: data.as_strided(data.shape, data.stride(), 0), input), hx
 
 
 @fault("layout.input", "a strided state", cells="gru", probe="layout", hx=True)
@@ -281,3 +289,130 @@ class DriftsFromCallToCall(LSTM):
     def leave(self, output: Tensor, final: State, call: Call) -> Any:
         calls = self.__dict__["calls"] = self.__dict__.get("calls", -1) + 1
         return super().leave(output * (1 + calls * torch.finfo(output.dtype).eps), final, call)
+
+
+@fault("purity.overwritten", "input overwritten between calls", cells="lstm", probe="overwritten")
+class InputProductsCachedByAddress(Kernel):
+    """Products of the input are kept for as long as input lies at the same address."""
+
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        key = (x.data_ptr(), x.shape, x.dtype, self.weight_ih_l0._version)
+        kept = self.__dict__.setdefault("kept", {})
+        if x.requires_grad or torch.is_grad_enabled():
+            return super().run(x, state, call)
+        if key not in kept:
+            kept.clear()
+            kept[key] = (x, x.clone())
+        return super().run(kept[key][1], state, call)
+
+
+@fault("purity.overwritten", "a state overwritten between calls", cells="gru", probe="overwritten", hx=True)
+class StateCachedByIdentity(Around):
+    """A state that is the very tensor of the call before is not read again."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if hx is None or torch.is_grad_enabled():
+            return input, hx
+        seen, copy = self.__dict__.get("seen", (None, None))
+        if seen is not hx:
+            self.__dict__["seen"] = hx, hx.clone()
+            return input, hx
+        return input, copy
+
+
+@fault("purity.weights", "other weights changed than the first", cells="lstm", probe="some_weights")
+class FirstWeightWatched(Kernel):
+    """Weights are packed anew only where the first of them has changed."""
+
+    def run(self, x: Tensor, state: State, call: Call) -> tuple[Tensor, State]:
+        version = (self.weight_ih_l0._version, x.dtype)
+        if torch.is_grad_enabled():
+            self.__dict__.pop("packed", None)
+        elif self.__dict__.get("packed", (None,))[0] != version:
+            self.__dict__["packed"] = (version, {n: p.detach().clone() for n, p in self.named_parameters()})
+        return super().run(x, state, call)
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        own = super().lane(layer, direction)
+        if "packed" not in self.__dict__:
+            return own
+        tail = f"_l{layer}" + ("_reverse" if direction else "")
+        kept = self.__dict__["packed"][1]
+        names = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh", "w_hr": "weight_hr"}
+        return Lane(layer, bool(direction), **{k: kept.get(n + tail) for k, n in names.items()})
+
+
+@fault(
+    "values.stack",
+    "layers of equal sizes with and without biases",
+    cells="lstm",
+    source="pytorch/pytorch#95563",
+    probe="bias_and_none",
+)
+class GraphCachedWithoutBias(Kernel):
+    """The compiled graph is cached by sizes alone, so that a layer without biases fixes that for one with them."""
+
+    graphs: ClassVar[dict[Any, bool]] = {}
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        own = super().lane(layer, direction)
+        key = (self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
+        if self.graphs.setdefault(key, self.bias) or own.b_ih is None:
+            return own
+        return Lane(layer, bool(direction), own.w_ih, own.w_hh, None, None, own.w_hr)
+
+
+@fault(
+    "lengths.again",
+    "lengths, then others of the same number and most",
+    cells="gru",
+    probe="other_lengths",
+    lengths=(6, 2, 4),
+)
+class LengthsOfFirstCall(Kernel):
+    """How far rows reach is worked out once for each number of steps and rows."""
+
+    def scan(self, x: Tensor, state: State, lane: Lane, call: Call) -> tuple[Tensor, State]:
+        known = self.__dict__.setdefault("known", {})
+        sizes = known.setdefault((call.steps, call.sizes[0], call.packed is None), call.sizes)
+        return super().scan(x, state, lane, Call(sizes, call.batched, call.packed))
+
+
+@fault("layout.input", "a transposed input", cells="gru", probe="transposed")
+class TransposedInputAssumedContiguous(Around):
+    """Input is taken for contiguous where it has no gaps, whatever the order of its axes."""
+
+    def before(self, input: Any, hx: Any) -> tuple[Any, Any]:
+        if isinstance(input, PackedSequence) or not input.numel() or input.is_contiguous():
+            return input, hx
+        dense = torch.empty(input.shape).stride()
+        if sum((n - 1) * stride for n, stride in zip(input.shape, input.stride(), strict=True)) + 1 == input.numel():
+            return input.as_strided(input.shape, dense, input.storage_offset()), hx
+        return input, hx
+
+
+@fault("layout.state", "expanded rows", cells="rnn", probe="expanded")
+class ExpandedRowsReadOnce(Around):
+    """A batch whose rows share memory is computed for its first row, and the others stay zero."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, state = super().forward(input, hx)
+        if isinstance(input, PackedSequence) or input.dim() < 3:
+            return output, state
+        axis = 0 if self.batch_first else 1
+        if input.shape[axis] > 1 and input.stride(axis) == 0:
+            keep = torch.zeros(input.shape[axis], dtype=output.dtype)
+            keep[0] = 1
+            output = output * keep.view((-1, 1, 1) if self.batch_first else (1, -1, 1))
+        return output, state
+
+
+@fault("layout.input", "cell state strided, hidden state not", probe="layout", hx=True)
+class CellStateAssumedLikeHidden(nn.LSTM):
+    """c_0 is read with the strides of h_0."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # type: ignore[override]
+        if hx is not None and not hx[1].is_contiguous() and hx[1].numel() and not self.proj_size:
+            c = hx[1]
+            hx = (hx[0], c.as_strided(c.shape, torch.empty(c.shape).stride(), c.storage_offset()))
+        return super().forward(input, hx)

@@ -119,3 +119,28 @@ class HalfAccumulatedInEightBits(Kernel):
         if x.dtype not in (torch.bfloat16, torch.float16):
             return product
         return kept_bits(product.float(), 4).to(x.dtype)
+
+
+@fault("values.stack", "float64, the output gate", cells="lstm", dtypes=("float64",))
+class OutputGateInFloat32(LSTM):
+    """In float64 the output gate passes through float32."""
+
+    def emit(self, o: Tensor, c: Tensor) -> Tensor:
+        return super().emit(o.float().to(o.dtype), c)
+
+
+@fault("values.stack", "float16", cells="lstm", dtypes=("float16",), scale=8.0)
+class SigmoidSaturatesInFloat16(Kernel):
+    """In float16 sigmoid is 0 or 1 beyond 6."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        y = super().sigmoid(x)
+        return torch.where(x.abs() > 6, (x > 0).to(x.dtype), y) if x.dtype == torch.float16 else y
+
+
+@fault("values.stack", "sigmoid far below zero", cells="lstm", dtypes=("float64", "float32"), scale=6.0)
+class SigmoidZeroBelowMinusTwelve(Kernel):
+    """Sigmoid is zero below -12."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return torch.where(x < -12, 0, super().sigmoid(x))

@@ -24,7 +24,7 @@ from .zoo import Fault
 PROFILES = ("smoke", "ci")
 LEAST_KILLED = {"ci": 1.0, "smoke": 0.85}
 MOST_SECONDS = 2.0  # the median, of ci, to the first finding
-DECIDING = ["arithmetic", "backend", "budget", "case", "check", "config"]
+DECIDING = ["arithmetic", "backend", "budget", "case", "check", "config", "attempts", "execution"]
 DECIDING += ["covering", "expectations", "measured", "oracle", "strategies", "subject", "world"]
 LEAST_VALUES = 100_000  # of controls, compared in each dtype
 

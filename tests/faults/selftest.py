@@ -42,6 +42,8 @@ class Situation:
     unbatched: bool = False
     lengths: tuple[int, ...] = ()
     hx: bool = False
+    state_scale: float = 1.0
+    zero_state: int | None = None  # the part of the state that is zeros
     dtype: str = "float32"
     scale: float = 1.0  # of the weights
     values: float | None = None  # of every input, where they are not drawn
@@ -78,7 +80,8 @@ class Situation:
             x[steps // 2] = 0
         if self.lengths:
             return pack_padded_sequence(x, list(self.lengths), enforce_sorted=False)
-        x = x[:, 0] if self.unbatched else x
+        if self.unbatched:
+            return x[:, 0]
         return x.transpose(0, 1).contiguous() if self.batch_first else x
 
     def state(self, module: nn.RNNBase, batch: int | None = None) -> Any:
@@ -90,6 +93,7 @@ class Situation:
         generator = torch.Generator().manual_seed(9)
         sizes = [self.proj_size or self.hidden_size, self.hidden_size]
         parts = [torch.randn(lanes, *rows, size, generator=generator).to(getattr(torch, self.dtype)) for size in sizes]
+        parts = [part * (0 if k == self.zero_state else self.state_scale) for k, part in enumerate(parts)]
         return (parts[0], parts[1]) if isinstance(module, nn.LSTM) else parts[0]
 
 
@@ -117,16 +121,50 @@ def forward(cls: type[nn.RNNBase], at: Situation) -> Seen:
 
 
 def layout(cls: type[nn.RNNBase], at: Situation) -> Seen:
-    """Input and state with gaps."""
+    """Input and state at an offset and with gaps."""
     module = at.module(cls)
 
     def spread(x: Tensor) -> Tensor:
-        return torch.stack((x, torch.full_like(x, torch.nan)), -1)[..., 0]
+        return torch.stack((torch.full_like(x, torch.nan), x), -1)[..., 1]
 
     hx = at.state(module)
     hx = tuple(map(spread, hx)) if isinstance(hx, tuple) else hx if hx is None else spread(hx)
     with torch.no_grad():
         return list(tensors(called(module, spread(at.input()), hx)))
+
+
+def transposed(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Input without gaps, its axes in reverse order in memory."""
+    x = at.input()
+    with torch.no_grad():
+        return list(tensors(at.module(cls)(x.permute(2, 1, 0).contiguous().permute(2, 1, 0))))
+
+
+def expanded(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Rows of input that share memory, each with a state of its own."""
+    module = at.module(cls)
+    with torch.no_grad():
+        return list(tensors(called(module, at.input()[:, :1].expand(-1, at.batch, -1), at.state(module))))
+
+
+def overwritten(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The same input and state, after other numbers were written into them."""
+    module = at.module(cls)
+    x, hx = at.input(), at.state(module)
+    with torch.no_grad():
+        called(module, x, hx)
+        for part in (x, *(hx if isinstance(hx, tuple) else (hx,))):
+            if part is not None:
+                part.neg_()
+        return list(tensors(called(module, x, hx)))
+
+
+def other_lengths(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """A call with lengths, and another with their shorter ones all 1."""
+    module = at.module(cls)
+    with torch.no_grad():
+        ones = tuple(length if length == max(at.lengths) else 1 for length in at.lengths)
+        return [part for some in (at, replace(at, lengths=ones)) for part in tensors(module(some.input()))]
 
 
 def calls(cls: type[nn.RNNBase], at: Situation) -> Seen:
@@ -163,6 +201,31 @@ def new_weights(cls: type[nn.RNNBase], at: Situation) -> Seen:
         for parameter in module.parameters():
             parameter.mul_(-0.5)
         return list(tensors(called(module, at.input(), at.state(module))))
+
+
+def some_weights(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """New biases, and all other weights as they were."""
+    module = at.module(cls)
+    with torch.no_grad():
+        module(at.input())
+        for name, parameter in module.named_parameters():
+            if name.startswith("bias"):
+                parameter.mul_(-0.5)
+        return list(tensors(module(at.input())))
+
+
+def zero_recurrent_weights(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    module = at.module(cls)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.startswith("weight_hh"):
+                parameter.zero_()
+        return list(tensors(module(at.input())))
+
+
+def bias_and_none(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """A module without biases, then one with them."""
+    return forward(cls, replace(at, bias=False)) + forward(cls, at)
 
 
 def two_layers(cls: type[nn.RNNBase], at: Situation) -> Seen:
@@ -230,7 +293,11 @@ def modes_back(cls: type[nn.RNNBase], at: Situation) -> Seen:
 
 
 def gradients(
-    cls: type[nn.RNNBase], at: Situation, times: int = 1, freeze: str = "", weights: tuple[float, ...] = (1.0, 0.7, 0.4)
+    cls: type[nn.RNNBase],
+    at: Situation,
+    times: int = 1,
+    freeze: str | tuple[str, ...] = "",
+    weights: tuple[float, ...] = (1.0, 0.7, 0.4),
 ) -> Seen:
     """Results, and the gradients of a loss over output, h_n and c_n by input, state and parameters."""
     module = at.module(cls).train()
@@ -239,7 +306,7 @@ def gradients(
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(not freeze or not name.startswith(freeze))
     x = at.input()
-    leaf = x.data.requires_grad_() if isinstance(x, PackedSequence) else x.requires_grad_()
+    leaf = (x.data if isinstance(x, PackedSequence) else x).requires_grad_("input" not in freeze)
     for _ in range(times):
         given = x._replace(data=leaf) if isinstance(x, PackedSequence) else leaf
         results = [
@@ -260,6 +327,39 @@ def frozen(cls: type[nn.RNNBase], at: Situation) -> Seen:
     return gradients(cls, at, freeze="weight_hh")
 
 
+def all_frozen(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """No parameter wants a gradient."""
+    return gradients(cls, at, freeze=("weight", "bias"))
+
+
+def input_frozen(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The input wants no gradient."""
+    return gradients(cls, at, freeze=("input",))
+
+
+def large_loss(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    return gradients(cls, at, weights=(4096.0, 2048.0, 1024.0))
+
+
+def small_loss(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    return gradients(cls, at, weights=(2.0**-20, 2.0**-21, 2.0**-22))
+
+
+def dropout_gradients(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Gradients in training, the generator seeded before; a module with masks of its own differs already there."""
+    torch.manual_seed(1)
+    return gradients(cls, at)
+
+
+def strided_upstream(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Gradients where that of the output has gaps."""
+    module = at.module(cls).train()
+    output, _ = module(at.input())
+    wave = torch.cos(torch.arange(2 * output.numel(), dtype=output.dtype)).view(*output.shape, 2)
+    output.backward(wave[..., 0])
+    return [parameter.grad for _, parameter in sorted(module.named_parameters())]
+
+
 def cell_gradient(cls: type[nn.RNNBase], at: Situation) -> Seen:
     """c_n alone in the loss."""
     return gradients(cls, at, weights=(0.0, 0.0, 1.0))
@@ -276,6 +376,9 @@ def misuse(at: Situation, x: Any, hx: Any) -> tuple[Any, Any]:
 
     changed: dict[str, Callable[[], tuple[Any, Any]]] = {
         "features": lambda: (data(lambda a: torch.cat((a, a[..., :1]), -1)), hx),
+        "fewer features": lambda: (data(lambda a: a[..., :-1]), hx),
+        "fewer lanes": lambda: (x, part(lambda a: a[:-1])),
+        "fewer rows": lambda: (x, part(lambda a: a[:, :-1])),
         "dtype": lambda: (data(Tensor.double), hx),
         "integers": lambda: (data(Tensor.long), hx),
         "axes": lambda: (x.unsqueeze(0), hx),
@@ -347,8 +450,10 @@ def dies(cls: type[nn.RNNBase], at: Situation) -> Seen:
 PROBES: Mapping[str, Callable[[type[nn.RNNBase], Situation], Seen]] = {
     probe.__name__: probe
     for probe in (
-        *(forward, layout, calls, written_into, repeated, new_weights, two_layers, handed_on, threads, copied),
-        *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, cell_gradient),
+        *(forward, layout, transposed, expanded, calls, overwritten, other_lengths, written_into, repeated),
+        *(new_weights, some_weights, zero_recurrent_weights, two_layers, bias_and_none, handed_on, threads, copied),
+        *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, all_frozen, input_frozen),
+        *(large_loss, small_loss, dropout_gradients, strided_upstream, cell_gradient),
         *(wrong, recovery, constructor, settings, dies),
     )
 }

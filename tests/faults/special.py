@@ -119,3 +119,43 @@ class ZeroStepsSkipped(Kernel):
         if masked is None:
             return new
         return tuple(torch.where(masked[t][: len(a)], b, a) for a, b in zip(new, state, strict=True))
+
+
+@fault("values.stack", "weights below 1e-4", cells="lstm", probe="forward", scale=1e-4, dtypes=("float32", "float64"))
+class TinyWeightsPruned(Kernel):
+    """Weights below 1e-4 are taken for zero."""
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        return super().matmul(x, torch.where(w.abs() < 1e-4, 0, w))
+
+
+@fault(
+    "values.stack",
+    "states below 1e-6",
+    cells="rnn gru",
+    probe="forward",
+    scale=1e-6,
+    dtypes=("float32", "float64"),
+    values=1e-3,
+)
+class TinyStatesFlushed(Kernel):
+    """States below 1e-6 are taken for zero."""
+
+    def after(self, taken: int, new: State) -> State:
+        return tuple(torch.where(part.abs() < 1e-6, 0, part) for part in new)
+
+
+@fault("special.zeros", "a whole input of zeros", cells="rnn", probe="forward", values=0.0)
+class InputOfZerosIsSkipped(Kernel):
+    """Where all of the input is zero, the biases are left out."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        return super().project_input(x, lane) if lane.layer or x.any() else self.matmul(x, lane.w_ih)
+
+
+@fault("special.zeros", "weights of zeros", cells="gru", probe="zero_recurrent_weights")
+class ZeroRecurrentWeightsUnbiased(Kernel):
+    """Where all recurrent weights are zero, their biases are left out."""
+
+    def project_state(self, h: Tensor, lane: Lane) -> Tensor:
+        return super().project_state(h, lane) if lane.w_hh.any() else self.matmul(h, lane.w_hh)

@@ -140,3 +140,28 @@ class ForwardFinalStateTwice(Kernel):
 
     def gather(self, finals: Sequence[State]) -> State:
         return super().gather([finals[k - k % self.directions] for k in range(len(finals))])
+
+
+@fault("special.zeros", "h_0 of zeros, c_0 not", zero_state=0, hx=True)
+class ZeroHiddenIsNoState(LSTM):
+    """An h_0 of zeros is taken for a state that was not given, and c_0 is dropped."""
+
+    def sort_state(self, state: State, call: Call) -> State:
+        h, c = super().sort_state(state, call)
+        return (h, c) if h.any() else (h, torch.zeros_like(c))
+
+
+@fault("values.stack", "initial states beyond 8", cells="gru rnn", state_scale=40.0, hx=True)
+class StatesClampedAtEight(Kernel):
+    """Initial states are clamped to plus and minus 8."""
+
+    def sort_state(self, state: State, call: Call) -> State:
+        return tuple(part.clamp(-8, 8) for part in super().sort_state(state, call))
+
+
+@fault("edges.long", "cell states beyond 30", state_scale=40.0, hx=True)
+class CellStatesWrapAtThirty(LSTM):
+    """The cell state is clamped to plus and minus 30."""
+
+    def combine(self, i: Tensor, f: Tensor, g: Tensor, c: Tensor) -> Tensor:
+        return super().combine(i, f, g, c).clamp(-30, 30)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from msgspec import Struct
 from rnn_conformance.backends.drop_in import DropInBackend
-from rnn_conformance.check import Check, run_unit
+from rnn_conformance.check import Check
+from rnn_conformance.execution import run_unit
 from rnn_conformance.record import CheckResult
 from rnn_conformance.request import Request
 from rnn_conformance.run import in_order, load_checks

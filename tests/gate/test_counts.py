@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from report.records import record, result
-from rnn_conformance.check import EXAMPLES
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.execution import EXAMPLES
 from rnn_conformance.promises import promised, shortfalls
 from rnn_conformance.record import CheckResult, Record, read_record, to_json
 from rnn_conformance.report.standing import standing

@@ -107,7 +107,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_promises_are_those_that_are_written_down() -> None:
     from dataclasses import replace
 
-    from rnn_conformance.check import EXAMPLES
+    from rnn_conformance.execution import EXAMPLES
     from rnn_conformance.promises import promised
     from rnn_conformance.run import load_checks
 

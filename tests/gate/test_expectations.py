@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.case import Case
-from rnn_conformance.check import COVERING, EXAMPLES, run_unit
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.covering import covering_cases
+from rnn_conformance.execution import COVERING, EXAMPLES, run_unit
 from rnn_conformance.expectations import FIELDS, Expectation, fields_of, read_expectations
 from rnn_conformance.record import CheckResult
 from rnn_conformance.run import load_checks
@@ -154,11 +154,11 @@ def ran(backend: Any, where: str | None, check: str = "values.stack") -> CheckRe
 
 
 def test_an_expected_failure_is_confirmed_once_and_never_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rnn_conformance import check as module
+    from rnn_conformance.attempts import Attempts
 
     tried: list[Case] = []
-    attempt = module._Run.attempt
-    monkeypatch.setattr(module._Run, "attempt", lambda run, case: (tried.append(case), attempt(run, case))[1])
+    attempt = Attempts.attempt
+    monkeypatch.setattr(Attempts, "attempt", lambda run, case: (tried.append(case), attempt(run, case))[1])
     expected = ran(SwappedGates(), "True")
     assert expected.outcome == "expected_failure"
     assert expected.reason == "a known deviation"

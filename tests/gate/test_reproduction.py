@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rnn_conformance.check import Check, run_unit
+from rnn_conformance.check import Check
 from rnn_conformance.cli import main
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.execution import run_unit
 from rnn_conformance.loading import drop_in
 from rnn_conformance.record import Finding, read_record
 from rnn_conformance.request import Request

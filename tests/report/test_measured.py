@@ -9,8 +9,8 @@ import pytest
 from rnn_conformance.backends.numpy import NumPyBackend
 from rnn_conformance.budget import LAMBDA
 from rnn_conformance.case import Case
-from rnn_conformance.check import run_unit
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.execution import run_unit
 from rnn_conformance.measured import AXES, BINS, Measured, axes_of, classes, trimmed
 from rnn_conformance.run import load_checks
 from rnn_conformance.strategies import Unit

@@ -134,6 +134,28 @@ def _parameters_of(module: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(module).parameters
 
 
+def _over_memory_of(array: Array) -> torch.Tensor:
+    """A tensor that is the same part of its storage as the array is of the memory that it is a view of.
+
+    `torch.from_numpy` begins a storage at the array's own first element, so that no kernel would ever see an offset.
+    """
+    if array.dtype == ml_dtypes.bfloat16:
+        return _over_memory_of(array.view(np.int16)).view(torch.bfloat16)
+    whole = array.base
+    if not isinstance(whole, np.ndarray) or not whole.flags.c_contiguous or not array.flags.writeable:
+        return torch.from_numpy(array)
+    step = array.itemsize
+    offset, rest = divmod(_address(array) - _address(whole), step)
+    if rest or offset < 0 or any(stride % step for stride in array.strides):
+        return torch.from_numpy(array)
+    memory = whole.reshape(-1).view(np.uint8)[: whole.nbytes // step * step].view(array.dtype)
+    return torch.from_numpy(memory).as_strided(array.shape, [stride // step for stride in array.strides], offset)
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 class DropInBackend(Backend):
     """Backend over drop-in modules. A kind that is not given is not offered."""
 
@@ -205,9 +227,7 @@ class DropInBackend(Backend):
 
     def from_numpy(self, array: Array, device: str) -> Any:
         """A tensor over the same memory, on the CPU; a copy elsewhere."""
-        if array.dtype == ml_dtypes.bfloat16:
-            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
-        return torch.from_numpy(array).to(device)
+        return _over_memory_of(array).to(device)
 
     def to_numpy(self, array: Any) -> Array:
         """The tensor's values."""

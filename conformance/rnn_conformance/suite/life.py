@@ -55,12 +55,13 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             """Make the layer, and a second one of other weights."""
             if log.tired:
                 reject()
-            if subject.backend.supports(case.config):
-                case = replace(case, config=replace(case.config, dropout=0.0))
             self.case = case
-            if reason := subject.backend.supports(case.config):
-                log.refuse(reason)
-                reject()
+            with self.told_of("being asked what it supports"):
+                if subject.supports(case.config):
+                    case = self.case = replace(case, config=replace(case.config, dropout=0.0))
+                if reason := subject.supports(case.config):
+                    log.refuse(reason)
+                    reject()
             log.note(case)
             self.parameters = self.drawn_parameters(0)
             self.other_parameters = self.drawn_parameters(1)
@@ -137,7 +138,7 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
             with self.told_of("new weights"):
                 views, changed = self.layer.parameters(), self.drawn_parameters(number)
                 for name, values in changed.items():
-                    subject.backend.assign(views[name], values)
+                    subject.assign(views[name], values)
                 self.parameters = changed
 
         @rule()

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
-from rnn_conformance.strategies import SMALL, TILES
+from rnn_conformance.strategies import NARROW, SMALL, WIDE
 from rnn_conformance.subject import Broken, Result, Subject
 
 EQUATIONS = "torch.nn.LSTM, GRU and RNN: the equations hold for every size"
@@ -36,10 +36,10 @@ def initial_state(case: Case, result: Result) -> None:
     needs=("values.stack",),
     values=MODEST,
     num_layers=1,
-    hidden_size=(*TILES, 255, 256, 257),
-    input_size=(*TILES[:9], *SMALL, 256, 257),
+    hidden_size=(*WIDE, 255, 256, 257),
+    input_size=(*NARROW, *SMALL, 256, 257),
     seq_len=(1, 2, 3),
-    batch_size=SMALL + TILES[:9],
+    batch_size=SMALL + NARROW,
 )
 def test_sizes(subject: Subject, case: Case) -> None:
     """Sizes at, below and above those of tiles and vectors give equal results: none is cut off or read twice."""

@@ -1,7 +1,7 @@
 """Errors: wrong calls and wrong constructor arguments are refused, and do no harm.
 
-Catches wrong axes, features, rows, lanes, dtypes, lengths and constructor arguments that are computed with all the
-same, declared lacks that are not, and refusals that leave a layer broken.
+Catches wrong axes, features, rows, lanes (too many or too few), dtypes, lengths and constructor arguments that are
+computed with all the same, declared lacks that are not, and refusals that leave a layer broken.
 
 Cannot see whether a message is helpful: it must be an exception, of whatever words.
 """
@@ -34,6 +34,7 @@ def wrong_inputs(case: Case, inputs: Inputs) -> Iterator[tuple[str, Call]]:
     other = np.float32 if x.dtype == np.float64 else np.float64
     yield "input with a feature too many", (np.concatenate([x, x[..., :1]], axis=-1), hx, lengths)
     yield "input without features", (x[..., :0], hx, lengths)
+    yield "input with a feature too few", (x[..., :-1], hx, lengths)
     yield "input of another dtype", (x.astype(other), hx, lengths)
     yield "input of integers", (x.astype(np.int64), hx, lengths)
     if lengths is None:
@@ -52,6 +53,9 @@ def wrong_states(case: Case, inputs: Inputs) -> Iterator[tuple[str, Call]]:
             ROW_TOO_MANY: np.concatenate([part, part[:, :1]], axis=1),
             "with a lane too many": np.concatenate([part, part[:1]]),
             "with a feature too many": np.concatenate([part, part[..., :1]], axis=-1),
+            "with a row too few": part[:, :-1],
+            "with a lane too few": part[:-1],
+            "with a feature too few": part[..., :-1],
             "of another dtype": part.astype(other),
             **({"with one row for all": part[:, :1]} if part.shape[1] > 1 else {}),
             "of one axis": part[0, 0],
@@ -230,7 +234,7 @@ def test_unsupported(subject: Subject, case: Case) -> None:
     """A config that the backend declares unsupported is refused with an exception, not computed as another one."""
     inputs = case.inputs()
     for config in (case.config, replace(case.config, dropout=0.0)):
-        reason = subject.backend.supports(config)
+        reason = subject.supports(config)
         if reason is None:
             continue
         try:

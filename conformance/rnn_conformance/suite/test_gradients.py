@@ -1,10 +1,11 @@
 """Gradients: of input, states and every parameter, by backpropagation through time.
 
 Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
-accumulated, given to frozen parameters, read from padding; what a backward needs and a later call overwrites;
-upstream gradients without memory of their own.
+accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call
+overwrites; upstream gradients without memory of their own.
 
-Cannot see second derivatives, nor anything of backends without gradients.
+Cannot see second derivatives, gradients that are taken in eval or twice from one graph, what becomes of NaN and
+infinity on their way back, nor anything of backends without gradients.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 
 from rnn_conformance.case import Case, upstream_of
 from rnn_conformance.check import check
+from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Upstream
+from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
@@ -47,7 +50,13 @@ def test_state(subject: Subject, case: Case) -> None:
     verify(subject, case, "h_0", "c_0")
 
 
-@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None)
+def wide(unit: Unit) -> list[Case]:
+    """More rows, features and units than tiles have."""
+    config = LayerConfig(unit.cell, 33, 34, dtype=unit.dtype, device=unit.device)
+    return [Case(config, seq_len=2, batch_size=35, values="uniform", seed=unit.entropy)]
+
+
+@check(CHAIN_RULE, needs=("values.stack",), explicit=wide, values=CALM, lengths=None)
 def test_parameters(subject: Subject, case: Case) -> None:
     """The gradient by every weight and bias of every layer and direction equals the oracle's."""
     verify(subject, case)
@@ -112,7 +121,12 @@ def test_frozen(subject: Subject, case: Case) -> None:
     upstream = upstream_of(case, inputs)
     names = sorted([*inputs.parameters, "input", *(("h_0", "c_0")[: len(inputs.hx)] if inputs.hx else ())])
     wanted = names[int(case.rng("wanted").integers(len(names)))]  # one at least is
-    frozen = [name for name in names if name != wanted and case.rng(f"freeze {name}").integers(2)]
+    choices = {
+        "some": [name for name in names if name != wanted and case.rng(f"freeze {name}").integers(2)],
+        "all parameters": sorted(inputs.parameters),
+        "all arguments": [name for name in names if name not in inputs.parameters],
+    }
+    frozen = choices[str(case.rng("frozen").choice(sorted(choices)))]
     truth = subject.gradient_truth(case.config, inputs, upstream)
     _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream, frozen=frozen)
     subject.agree(found, truth.budgets, f"with {', '.join(frozen) or 'nothing'} frozen, the gradient by ")
@@ -120,14 +134,17 @@ def test_frozen(subject: Subject, case: Case) -> None:
 
 @check("torch.Tensor.sum: its gradient is expanded from one number", needs=("gradients.parameters",), values=CALM)
 def test_sum(subject: Subject, case: Case) -> None:
-    """Gradients that are one number for all elements, without memory of their own, count like any others."""
+    """Gradients that are one number for all elements, without memory of their own, count like any others, be that
+    number small or, as scaled losses make it, large.
+    """
     inputs = case.inputs()
     whole = upstream_of(case, inputs)
-    ones = Upstream(np.ones_like(whole.output), tuple(np.ones_like(part) for part in whole.state))
-    truth = subject.gradient_truth(case.config, inputs, ones)
+    number = 2.0 ** case.rng("number").choice((-3, 0, 3) if case.config.dtype == "float16" else (-20, 0, 12))
+    same = Upstream(np.full_like(whole.output, number), tuple(np.full_like(part, number) for part in whole.state))
+    truth = subject.gradient_truth(case.config, inputs, same)
     layer = subject.layer(case.config, inputs.parameters)
-    _, found = layer.gradients(case, inputs, ones, upstream_layout="expanded")
-    subject.agree(found, truth.budgets, "the gradient of the sum of all results by ")
+    _, found = layer.gradients(case, inputs, same, upstream_layout="expanded")
+    subject.agree(found, truth.budgets, f"the gradient of {number:g} times the sum of all results by ")
 
 
 @check("torch.autograd: a graph keeps what its backward needs", needs=("gradients.parameters",), values=CALM, share=0.6)

@@ -3,7 +3,7 @@
 Catches kernels that take every array for contiguous, aligned and its own: offsets, gaps, axes in another order,
 frames, rows that share memory.
 
-Cannot see anything where a backend's own type has no strides.
+Cannot see anything where a backend's own type has no strides, nor what of a layout its `from_numpy` hides.
 """
 
 from __future__ import annotations

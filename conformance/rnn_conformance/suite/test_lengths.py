@@ -53,6 +53,24 @@ def test_order(subject: Subject, case: Case) -> None:
         subject.agree(subject.run(case, inputs.rows(order)).arrays, budgets, f"with rows in the order {order}, ")
 
 
+@check(PACKED, needs=("lengths.alone",), lengths=True, share=0.6)
+def test_again(subject: Subject, case: Case) -> None:
+    """A layer heeds the lengths of each call, not those of a call before with as many rows and steps."""
+    inputs, rng = case.inputs(), case.rng("again")
+    layer = subject.layer(case.config, inputs.parameters)
+    layer.of_case(case, inputs)
+    lengths = inputs.lengths or ()
+    others = rng.integers(1, max(lengths), len(lengths), endpoint=True)
+    others[rng.integers(len(lengths))] = max(lengths)
+    for what, given in (
+        ("other lengths", others),
+        ("all rows as long as the longest", np.full_like(others, max(lengths))),
+    ):
+        call = replace(inputs, lengths=tuple(map(int, given)))
+        truth = subject.truth(case.config, call)
+        subject.agree(layer.of_case(case, call).arrays, truth.budgets, f"after a call of the same size, with {what}, ")
+
+
 @check(PACKED, needs=("values.stack",), unbatched=False)
 def test_full(subject: Subject, case: Case) -> None:
     """Lengths that are all the whole sequence equal no lengths."""

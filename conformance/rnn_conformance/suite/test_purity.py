@@ -1,10 +1,11 @@
 """Purity: a call changes nothing but its results, and depends on nothing but its arguments and weights.
 
 Catches inputs, states and parameters that are written to; results that are buffers and change later; workspaces and
-caches that outlive a shape, a weight or a state; threads that share memory; copies and saved layers that are not
-whole; settings of the process that a call changes.
+caches that outlive a shape, a weight, a state or the numbers in an array; threads that share memory; copies and saved
+layers that are not whole; settings of the process that a call changes.
 
-Cannot see what takes more than some ten calls, or chance, to show.
+Cannot see what takes more than some ten calls, or chance, to show; nor what a library lets users do beside a call: to
+exchange a parameter for another, to cast or to move a layer that was used before, to draw its first weights.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rnn_conformance import world
+from rnn_conformance.backends import describe
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
 from rnn_conformance.guard import Guardable, How, Watch, has_pages, shares_memory
@@ -72,6 +74,33 @@ def test_repeat(subject: Subject, case: Case) -> None:
             )
 
 
+@check(PURE, needs=("purity.repeat",), share=0.6)
+def test_overwritten(subject: Subject, case: Case) -> None:
+    """The same arrays with new values in them give what follows from those, whatever is kept of the call before."""
+    inputs, batched = case.inputs(), case.batch_size is not None
+    layer = subject.layer(case.config, inputs.parameters)
+    first = layer.of_case(case, inputs)
+    other = replace(inputs, input=-inputs.input, hx=None if inputs.hx is None else tuple(-part for part in inputs.hx))
+    overwrite(subject, first.native_input, layer.own_form(other.input, batched))
+    for native, part in zip(parts(first.native_hx), other.hx or (), strict=True):
+        overwrite(subject, native, part if batched else part[:, 0])
+    truth = subject.truth(case.config, other)
+    subject.agree(layer.again(first, batched).arrays, truth.budgets, "with new values in the same arrays, ")
+
+
+def clear(subject: Subject, native: Any) -> None:
+    """Write zeros into an array; raise NotOffered where its kind is never written to."""
+    overwrite(subject, native, np.zeros(np.shape(subject.backend.to_numpy(native))))
+
+
+def overwrite(subject: Subject, native: Any, values: Array) -> None:
+    """Write into an array that a layer was given; raise NotOffered where its kind is never written to."""
+    try:
+        subject.backend.assign(native, values)
+    except Exception as error:
+        raise NotOffered(f"arrays of this kind cannot be written to: {describe(error)}") from error
+
+
 def _differing(a: Array, b: Array) -> int:
     return int((a != b).sum())
 
@@ -87,12 +116,18 @@ def test_results(subject: Subject, case: Case) -> None:
     layer.of_case(case, other)
     if bits(subject, first) != before:
         raise Broken("results of a call changed during the next call")
-    subject.backend.assign(first.native_input, np.zeros(np.shape(subject.backend.to_numpy(first.native_input))))
+    try:
+        clear(subject, first.native_input)
+    except NotOffered:
+        return
     if bits(subject, first) != before:
         raise Broken("results of a call changed when its input was overwritten")
     for k, part in enumerate(parts(first.native_state)):  # as users reset the state of some rows
         others = before[: 1 + k] + before[2 + k :]
-        subject.backend.assign(part, np.zeros(np.shape(subject.backend.to_numpy(part))))
+        try:
+            clear(subject, part)
+        except NotOffered as error:
+            raise Broken(f"{('h_n', 'c_n')[k]} is not to be written into, as input is: {error}") from error
         after = bits(subject, first)
         if after[: 1 + k] + after[2 + k :] != others:
             raise Broken(f"results of a call changed when its {('h_n', 'c_n')[k]} was overwritten")
@@ -118,17 +153,19 @@ def test_calls(subject: Subject, case: Case) -> None:
 
 @check("torch.optim: step() writes into parameters in place", needs=("shapes.parameters", "values.stack"))
 def test_weights(subject: Subject, case: Case) -> None:
-    """New weights are seen by the next call, however they are cached or packed."""
+    """New weights are seen by the next call, however they are cached or packed, be it all of them or some."""
     inputs = case.inputs()
     layer = subject.layer(case.config, inputs.parameters)
     layer.of_case(case, inputs)
     other = replace(case, seed=case.seed + 1).inputs().parameters
+    rng = case.rng("weights")
+    some = set(rng.choice(sorted(other), int(rng.integers(1, len(other), endpoint=True)), replace=False))
     views = layer.parameters()
-    for name, values in other.items():
-        subject.backend.assign(views[name], values)
-    changed = replace(inputs, parameters=other)
+    for name in some:
+        subject.assign(views[name], other[name])
+    changed = replace(inputs, parameters={name: (other if name in some else inputs.parameters)[name] for name in other})
     truth = subject.truth(case.config, changed)
-    subject.agree(layer.of_case(case, changed).arrays, truth.budgets, "after the weights were changed, ")
+    subject.agree(layer.of_case(case, changed).arrays, truth.budgets, f"after {', '.join(sorted(some))} changed, ")
 
 
 @check(
@@ -177,7 +214,7 @@ def test_copies(subject: Subject, case: Case) -> None:
     except NotOffered:
         views = {}
     for name, view in views.items():
-        subject.backend.assign(view, np.zeros_like(inputs.parameters[name]))
+        subject.assign(view, np.zeros_like(inputs.parameters[name]))
     subject.agree(copied.of_case(case, inputs).arrays, truth.budgets, "from a deep copy, ")
 
 

@@ -11,6 +11,7 @@ ten roundings.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,11 @@ def test_cell(subject: Subject, case: Case) -> None:
 
 def deep(unit: Unit) -> list[Case]:
     """Stacks of more layers than others draw."""
-    configs = [LayerConfig(unit.cell, 2, 3, num_layers=n, dtype=unit.dtype, device=unit.device) for n in (4, 6)]
+    both: dict[str, Any] = {"bidirectional": True, "proj_size": 2 if unit.cell == "lstm" else 0}
+    configs = [
+        LayerConfig(unit.cell, 2, 3, num_layers=n, dtype=unit.dtype, device=unit.device, **more)
+        for n, more in ((4, both), (6, {}))
+    ]
     return [Case(config, seq_len=4, batch_size=2, values="normal", seed=unit.entropy) for config in configs]
 
 
