@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,8 +30,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 conforms, 1 findings, 2 wrong use, 3 the suite itself failed."""
+    """The exit code: 0 conforms, 1 findings, 2 wrong use, 3 the suite itself failed or was interrupted."""
     parsed = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = parsed.command(parsed)
         sys.stdout.flush()
@@ -41,10 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `rnn-conformance checks | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CONFORMS
+    except KeyboardInterrupt:
+        print("rnn-conformance: interrupted before anything was tried", file=sys.stderr)
+        return SUITE_FAILED
     except Exception:
         traceback.print_exc()
         print("rnn-conformance: the suite itself failed", file=sys.stderr)
         return SUITE_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     return code
 
 
@@ -146,7 +152,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
     import rnn_conformance
     from rnn_conformance.isolate import IsolatedBackend
-    from rnn_conformance.journal import Head, Journal
+    from rnn_conformance.journal import Head, Journal, died
     from rnn_conformance.keeper import Keeper
     from rnn_conformance.progress import Progress
     from rnn_conformance.report.markdown import summary
@@ -164,19 +170,22 @@ def _run(parsed: argparse.Namespace) -> int:
     head = Head(rnn_conformance.__version__, backend.name, backend.version, asdict(request) | {"-k": parsed.expression})
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     journal = Journal(folder, head, parsed.resume)
+    if parsed.resume and request.isolate is None and died(folder):
+        print("the process of the run that is resumed died: the backend has one of its own now", file=sys.stderr)
+        request = replace(request, isolate=True)
     progress = Progress()
     status: int = pytest.ExitCode.INTERNAL_ERROR
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress, Keeper(journal)])
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         progress.stop()
         nothing = progress.record is None and not parsed.resume and (progress.wrong_use or status in NOTHING_RAN)
         journal.close(bool(nothing) or (progress.record is not None and progress.record.complete))
         if nothing:
             _take_away(missing)
     record = progress.record
+    if status == pytest.ExitCode.INTERRUPTED and record is None and not progress.errors:
+        raise KeyboardInterrupt
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and record is None:
         raise WrongUse(f"-k {parsed.expression!r} chooses no check; `rnn-conformance checks` lists them")
     if status == pytest.ExitCode.USAGE_ERROR:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic
 from rnn_conformance.backend import Array, Backend, Layer
+from rnn_conformance.backends.function import FunctionLayer
 from rnn_conformance.config import LayerConfig
 
 How = Literal["canaries", "page after", "page before"]
@@ -86,8 +87,11 @@ class GuardedBackend(Backend):
         return self.backend.from_numpy(self.place(array), device)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
-        """A layer whose weights come in guarded memory."""
-        return self.backend.layer(config, {name: self.place(array) for name, array in parameters.items()})
+        """A layer whose weights come in guarded memory; and its results too, where it takes buffers for them."""
+        made = self.backend.layer(config, {name: self.place(array) for name, array in parameters.items()})
+        if isinstance(made, FunctionLayer):
+            made.guard(self.place)
+        return made
 
     def place(self, array: Array) -> Array:
         """The same values in guarded memory."""

@@ -77,8 +77,10 @@ class Journal:
             raise WrongUse(f"another run is writing into {folder}; choose another folder with --report") from error
 
     def _line(self, what: Struct) -> None:
+        line = b"\n" * bool(self.failed) + msgspec.json.encode(what) + b"\n"
         try:
-            self.file.write(msgspec.json.encode(what) + b"\n")
+            if self.file.write(line) < len(line):
+                self.failed = "no room for a whole line"
         except OSError as error:  # a full disk: what was found is still in memory
             self.failed = error.strerror or str(error)
 
@@ -167,6 +169,11 @@ def last_tried(folder: Path, unit: Unit) -> Case | None:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError, KeyError):
             continue
     return None
+
+
+def died(folder: Path) -> bool:
+    """Whether a process died here while it was trying a case: one that ends by itself takes its notebook away."""
+    return any(True for _ in _notebooks(folder))
 
 
 def forget_notebooks(folder: Path) -> None:

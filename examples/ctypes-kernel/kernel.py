@@ -37,18 +37,20 @@ def supports(config: rnn_conformance.LayerConfig) -> str | None:
 
 
 @rnn_conformance.function(supports=supports, policy=rnn_conformance.Policy(lengths=False, empty_sequence="state"))
-def forward(config: Any, parameters: dict[str, np.ndarray], x: np.ndarray, state: Any) -> Any:
-    """The stack: `lstm_lane` for each layer and direction."""
-    unbatched = x.ndim == 2
-    x = x[:, None] if unbatched else x.swapaxes(0, 1) if config.batch_first else x
-    if x.ndim != 3 or x.shape[2] != config.input_size or x.dtype != np.float32:
+def forward(config: Any, parameters: dict[str, np.ndarray], x: np.ndarray, state: Any, out: Any) -> None:
+    """The stack: `lstm_lane` for each layer and direction, which writes the final state where `out` has it."""
+    if x.ndim not in (2, 3) or x.shape[-1] != config.input_size or x.dtype != np.float32:
         raise ValueError(f"x is {x.dtype} {x.shape}, but float32 (steps, batch, {config.input_size}) was due")
-    steps, batch = x.shape[:2]
-    lanes, H = config.lanes, config.hidden_size
-    h, c = initial(state, (lanes, H) if unbatched else (lanes, batch, H), (lanes, batch, H))
+    due, (h_n, c_n) = out
+    begin(state, (h_n, c_n))
+    if x.ndim == 2:
+        x, due, h_n, c_n = x[:, None], due[:, None], h_n[:, None], c_n[:, None]
+    elif config.batch_first:
+        x, due = x.swapaxes(0, 1), due.swapaxes(0, 1)
+    H = config.hidden_size
     for layer in range(config.num_layers):
         x = np.ascontiguousarray(x)
-        output = np.zeros((steps, batch, config.output_size), np.float32)
+        output = np.empty((*x.shape[:2], config.output_size), np.float32)
         for direction in range(config.num_directions):
             lane = f"l{layer}" + "_reverse" * direction
             k = layer * config.num_directions + direction
@@ -56,22 +58,19 @@ def forward(config: Any, parameters: dict[str, np.ndarray], x: np.ndarray, state
             biases = [np.ascontiguousarray(parameters[f"bias_{side}_{lane}"]) for side in ("ih", "hh") if config.bias]
             addresses = [bias.ctypes.data for bias in biases] or [None, None]
             place = output.ctypes.data + direction * H * output.itemsize
-            sizes = (steps, batch, x.shape[2], H, direction)
-            if LANE(*sizes, x, *weights, *addresses, h[k], c[k], place, output.shape[2]):
+            sizes = (*x.shape, H, direction)
+            if LANE(*sizes, x, *weights, *addresses, h_n[k], c_n[k], place, output.shape[2]):
                 raise MemoryError("the kernel found no memory")
         x = output
-    if unbatched:
-        return x[:, 0], (h[:, 0], c[:, 0])
-    return (x.swapaxes(0, 1) if config.batch_first else x), (h, c)
+    due[...] = x
 
 
-def initial(state: Any, due: tuple[int, ...], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Copies of (h_0, c_0), verified, for the kernel to write into; zeros where there is no state."""
-    if state is None:
-        return [np.zeros(shape, np.float32) for _ in range(2)]
-    if not isinstance(state, tuple) or len(state) != 2:
+def begin(state: Any, finals: tuple[np.ndarray, np.ndarray]) -> None:
+    """Write (h_0, c_0), verified, or zeros into the arrays that the kernel makes (h_n, c_n) of."""
+    given = (0, 0) if state is None else state
+    if not isinstance(given, tuple) or len(given) != 2:
         raise ValueError("state must be (h_0, c_0)")
-    for part in state:
-        if part.shape != due or part.dtype != np.float32:
-            raise ValueError(f"a state is {part.dtype} {part.shape}, but float32 {due} was due")
-    return [np.array(part.reshape(shape), order="C") for part in state]
+    for part, final in zip(given, finals, strict=True):
+        if state is not None and (part.shape != final.shape or part.dtype != np.float32):
+            raise ValueError(f"a state is {part.dtype} {part.shape}, but float32 {final.shape} was due")
+        final[...] = part

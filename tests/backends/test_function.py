@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rnn_conformance
 from rnn_conformance.backend import WrongUse
@@ -95,3 +96,20 @@ def test_the_example_in_c_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {r.id: r.outcome for r in record.checks if (r.cell, r.dtype) == ("lstm", "float32")}
     assert found == dict.fromkeys(checks, "passed")
     assert {r.outcome for r in record.checks if (r.cell, r.dtype) != ("lstm", "float32")} == {"not_offered"}
+
+
+def test_results_can_be_written_into_buffers_that_are_full_of_nan() -> None:
+    seen = []
+
+    def written(config: LayerConfig, parameters: Any, x: Any, state: Any, out: Any) -> None:
+        output, final = reference(config, parameters, x, state)
+        finals = zip(out[1], final, strict=True) if config.kind == "lstm" else [(out[1], final)]
+        for due, given in ((out[0], output), *finals):
+            seen.append(np.isnan(due).all() and due.flags.c_contiguous)
+            assert (due.shape, due.dtype) == (given.shape, given.dtype)
+            due[...] = given
+
+    checks = ["shapes.result", "values.stack", "steps.stepwise", "edges.empty_batch", "errors.input", "errors.state"]
+    backend = rnn_conformance.function(written, supports=only_float64)
+    assert outcomes(backend, checks) == {(check, "passed") for check in checks}
+    assert all(seen)

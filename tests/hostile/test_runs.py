@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,77 @@ def test_the_death_of_a_worker_of_xdist_is_a_finding_with_its_smallest_case(tmp_
     assert not list(tmp_path.glob("trying-*"))
 
 
+def test_after_a_crash_without_isolation_the_resumed_run_is_isolated(tmp_path: Path) -> None:
+    options = ("--backend", "tests.hostile.zoo:OnlyWhenWide", "-n", "0", "-k", "lstm and float32 and (shapes or values)")
+    run = start(tmp_path, *options)
+    run.communicate(timeout=240)
+    assert run.returncode == -signal.SIGSEGV
+    assert len(lines(tmp_path)) >= 1
+    code, record, said = finish(tmp_path, *options, "--resume")
+    assert "the backend has one of its own now" in said
+    assert (code, record.complete) == (1, True), said
+    assert {r.outcome for r in record.checks} >= {"crashed"}
+    assert all(r.finding for r in record.checks if r.outcome == "crashed")
+    assert not list(tmp_path.glob("trying-*"))
+
+
+def test_a_worker_that_is_killed_takes_no_finding_with_it(tmp_path: Path) -> None:
+    options = ("--backend", "tests.gate.wrong:SwappedGates", "-k", "lstm and float32 and (values or steps)")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    run = start(killed, *options, "-n", "1")
+    while not [line for line in lines(killed)[1:] if line.get("finding")]:
+        time.sleep(0.02)
+    os.kill(worker_of(run.pid), signal.SIGKILL)
+    said = "\n".join(run.communicate(timeout=240))
+    record = read_record(killed / "record.json")
+    assert (run.returncode, record.complete) == (1, True), said
+    _, other, _ = finish(whole, *options, "-n", "0")
+    died = {r.id for r in record.checks if r.outcome == "crashed"}
+    assert len(died) == 1
+    assert findings(record, died) == findings(other, died)
+    assert findings(other, died)
+
+
+def worker_of(pid: int) -> int:
+    """The process of xdist's one worker."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (worker,) = [int(child) for child in children if b"execnet" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return worker
+
+
+def findings(record: Record, but: set[str]) -> dict[str, str]:
+    return {r.id: r.finding.id for r in record.checks if r.finding is not None and r.id not in but}
+
+
+def test_a_full_disk_loses_no_finding(tmp_path: Path) -> None:
+    options = ("--backend", "tests.gate.wrong:SwappedGates", "-n", "0", "-k", "lstm and float32 and (values or steps)")
+    small, roomy = tmp_path / "small", tmp_path / "roomy"
+    small.mkdir()
+    mounted = ["unshare", "-rm", "sh", "-euc", 'mount -t tmpfs -o size=16k tmpfs "$0"; exec "$@"', str(small)]
+    if shutil.which("unshare") is None or subprocess.run([*mounted, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    run = subprocess.run(
+        [*mounted, *command(small, *options)], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert "No space left on device" in run.stderr
+    (said,) = [line for line in run.stdout.splitlines() if line.startswith("report: ")]
+    record = read_record(Path(said.removeprefix("report: ")).with_name("record.json"))
+    _, other, _ = finish(roomy, *options)
+    assert findings(record, set()) == findings(other, set())
+    for id in findings(record, set()):
+        assert id in run.stdout
+
+
+def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Path) -> None:
+    run = start(tmp_path, "--backend", "tests.hostile.hanging:Any", "--no-isolate")
+    time.sleep(1)
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (3, "")
+    assert err == "rnn-conformance: interrupted before anything was tried\n"
+
+
 def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     run = start(folder, "--backend", "numpy", "-n", "0", "-k", "lstm and float32 and values")
@@ -144,11 +216,12 @@ def without_times(record: Record) -> list[dict[str, Any]]:
 
 def test_isolation_changes_no_result() -> None:
     found = []
-    checks = ("values.stack", "steps.chunks", "layout.input", "purity.threads", "gradients.all", "dropout.mask")
+    checks = ("values.stack", "steps.chunks", "layout.input", "purity.threads", "gradients.sum", "dropout.mask")
     for isolate in (False, True):
         request = Request(backend="torch", profile="smoke", isolate=isolate)
         backend = request.load()
         found.append(without_times(run_here(request, backend, checks)))
+        assert {result["id"] for result in found[-1] if result["outcome"] == "passed"} == set(checks)
         if isinstance(backend, IsolatedBackend):
             backend.close()
     assert found[0] == found[1]

@@ -14,9 +14,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from rnn_conformance import function
 from rnn_conformance.backend import Array, Layer
 from rnn_conformance.backends.numpy import NumPyBackend, OracleLayer
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.oracle import reference
 
 LIBRARY = "RNN_HOSTILE_LIBRARY"  # the environment variable that says where hostile.c was compiled to
 
@@ -32,6 +34,11 @@ def c() -> Any:
     library.leak.restype = ctypes.c_void_p
     library.copy_half.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
     return library
+
+
+def one_alone(config: LayerConfig) -> str | None:
+    """Why a config is not offered: so that a check is one unit of work."""
+    return None if (config.cell, config.dtype) == ("lstm", "float32") else "hostile in one cell and dtype alone"
 
 
 class HostileLayer(OracleLayer):
@@ -57,9 +64,7 @@ class Hostile(NumPyBackend):
         self.name = type(self).__name__
 
     def supports(self, config: LayerConfig) -> str | None:
-        if (config.cell, config.dtype) != ("lstm", "float32"):
-            return "hostile in one cell and dtype alone"
-        return super().supports(config)
+        return one_alone(config) or super().supports(config)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         if reason := self.supports(config):
@@ -454,6 +459,37 @@ class LeavesHalfUnwritten(Hostile):
         given = np.empty(output.shape, output.dtype)
         c().copy_half(given.ctypes.data, output.ctypes.data, output.size)
         return given, state
+
+
+# It is a function with buffers for its results
+
+
+@function(supports=one_alone)
+def fills_its_buffers(config: LayerConfig, parameters: Any, x: Any, state: Any, out: Any) -> None:
+    """Right: the base of those below."""
+    output, final = reference(config, parameters, x, state)
+    for due, given in zip((out[0], *out[1]), (output, *final), strict=True):
+        due[...] = given
+
+
+@function(supports=one_alone)
+def leaves_the_last_row(config: LayerConfig, parameters: Any, x: Any, state: Any, out: Any) -> None:
+    output = out[0]
+    last = output[-1:].copy()
+    fills_its_buffers(config, parameters, x, state, out)
+    output[-1:] = last
+
+
+@function(supports=one_alone)
+def writes_past_its_buffer(config: LayerConfig, parameters: Any, x: Any, state: Any, out: Any) -> None:
+    fills_its_buffers(config, parameters, x, state, out)
+    c().write_at(out[0].ctypes.data, out[0].nbytes)
+
+
+@function(supports=one_alone)
+def reads_past_its_weights(config: LayerConfig, parameters: Any, x: Any, state: Any, out: Any) -> None:
+    fills_its_buffers(config, parameters, x, state, out)
+    c().read_at(parameters["weight_hh_l0"].ctypes.data, parameters["weight_hh_l0"].size)
 
 
 # It leaks
