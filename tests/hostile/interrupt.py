@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rnn_conformance.record import read_record
 
-from .test_runs import lines, start
+from .test_runs import at_least, start, wait
 
 SIGNS = (signal.SIGINT, signal.SIGTERM)
 MOST = 5.0  # seconds that are promised
@@ -21,8 +21,7 @@ def ended(sign: signal.Signals, workers: int, units: int) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = start(folder, "--backend", "torch", "-n", str(workers))
-        while len(lines(folder)) <= units:
-            time.sleep(0.05)
+        wait(run, folder, at_least(units + 1))
         run.send_signal(sign)
         sent = time.monotonic()
         run.communicate()

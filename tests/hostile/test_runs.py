@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,12 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
+        preexec_fn=heed_interrupts,  # which a shell's background jobs ignore
     )
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:
@@ -56,6 +62,21 @@ def lines(folder: Path) -> list[Any]:
         return []
 
 
+def wait(run: subprocess.Popen[str], folder: Path, come: Callable[[list[Any]], object]) -> None:
+    """Wait for something to come into the journal of a run; a run that ends without it fails."""
+    while not come(lines(folder)):
+        assert run.poll() is None, "\n".join(run.communicate())
+        time.sleep(0.02)
+
+
+def at_least(count: int) -> Callable[[list[Any]], bool]:
+    return lambda written: len(written) >= count
+
+
+def a_finding(written: list[Any]) -> bool:
+    return any(line.get("finding") for line in written)
+
+
 @pytest.mark.parametrize(("sign", "workers"), [(signal.SIGINT, "0"), (signal.SIGTERM, "0"), (signal.SIGTERM, "1")])
 def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
     sign: signal.Signals, workers: str, tmp_path: Path
@@ -63,9 +84,7 @@ def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
     families = "values or shapes or steps or structure or lengths"
     options = ("--backend", "numpy", "-n", workers, "-k", f"lstm and float32 and ({families})")
     run = start(tmp_path, *options)
-    deadline = time.monotonic() + 120
-    while len(lines(tmp_path)) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait(run, tmp_path, at_least(3))
     run.send_signal(sign)
     said = "\n".join(run.communicate(timeout=60))
     partial = read_record(tmp_path / "record.json")
@@ -84,8 +103,7 @@ def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
 def test_a_killed_run_is_resumed_from_its_journal(tmp_path: Path) -> None:
     options = ("--backend", "numpy", "-n", "0", "-k", "lstm and float32 and (values or shapes)")
     run = start(tmp_path, *options)
-    while len(lines(tmp_path)) < 3:
-        time.sleep(0.02)
+    wait(run, tmp_path, at_least(3))
     run.kill()
     run.communicate()
     known = len(lines(tmp_path)) - 1
@@ -100,8 +118,7 @@ def test_a_killed_run_is_resumed_from_its_journal(tmp_path: Path) -> None:
 def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--backend", "numpy", "-n", "0", "-k", "lstm and float32 and values")
     run = start(tmp_path, *options)
-    while not lines(tmp_path):
-        time.sleep(0.02)
+    wait(run, tmp_path, at_least(1))
     assert main(command(tmp_path, *options)[3:]) == 2
     assert "another run is writing into" in capsys.readouterr().err
     run.kill()
@@ -123,7 +140,14 @@ def test_the_death_of_a_worker_of_xdist_is_a_finding_with_its_smallest_case(tmp_
 
 
 def test_after_a_crash_without_isolation_the_resumed_run_is_isolated(tmp_path: Path) -> None:
-    options = ("--backend", "tests.hostile.zoo:OnlyWhenWide", "-n", "0", "-k", "lstm and float32 and (shapes or values)")
+    options = (
+        "--backend",
+        "tests.hostile.zoo:OnlyWhenWide",
+        "-n",
+        "0",
+        "-k",
+        "lstm and float32 and (shapes or values)",
+    )
     run = start(tmp_path, *options)
     run.communicate(timeout=240)
     assert run.returncode == -signal.SIGSEGV
@@ -137,11 +161,10 @@ def test_after_a_crash_without_isolation_the_resumed_run_is_isolated(tmp_path: P
 
 
 def test_a_worker_that_is_killed_takes_no_finding_with_it(tmp_path: Path) -> None:
-    options = ("--backend", "tests.gate.wrong:SwappedGates", "-k", "lstm and float32 and (values or steps)")
+    options = ("--backend", "tests.gate.wrong:SwappedGates", "-k", "lstm and float64 and (values or steps)")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     run = start(killed, *options, "-n", "1")
-    while not [line for line in lines(killed)[1:] if line.get("finding")]:
-        time.sleep(0.02)
+    wait(run, killed, a_finding)
     os.kill(worker_of(run.pid), signal.SIGKILL)
     said = "\n".join(run.communicate(timeout=240))
     record = read_record(killed / "record.json")
@@ -165,7 +188,7 @@ def findings(record: Record, but: set[str]) -> dict[str, str]:
 
 
 def test_a_full_disk_loses_no_finding(tmp_path: Path) -> None:
-    options = ("--backend", "tests.gate.wrong:SwappedGates", "-n", "0", "-k", "lstm and float32 and (values or steps)")
+    options = ("--backend", "tests.gate.wrong:SwappedGates", "-n", "0", "-k", "lstm and float64 and (values or steps)")
     small, roomy = tmp_path / "small", tmp_path / "roomy"
     small.mkdir()
     mounted = ["unshare", "-rm", "sh", "-euc", 'mount -t tmpfs -o size=16k tmpfs "$0"; exec "$@"', str(small)]
@@ -179,6 +202,7 @@ def test_a_full_disk_loses_no_finding(tmp_path: Path) -> None:
     (said,) = [line for line in run.stdout.splitlines() if line.startswith("report: ")]
     record = read_record(Path(said.removeprefix("report: ")).with_name("record.json"))
     _, other, _ = finish(roomy, *options)
+    assert findings(record, set())
     assert findings(record, set()) == findings(other, set())
     for id in findings(record, set()):
         assert id in run.stdout
@@ -196,8 +220,7 @@ def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Pa
 def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     run = start(folder, "--backend", "numpy", "-n", "0", "-k", "lstm and float32 and values")
-    while not lines(folder):
-        time.sleep(0.02)
+    wait(run, folder, at_least(1))
     (folder / "record.json").mkdir()
     (folder / "record.json" / "in the way").touch()
     out, err = run.communicate(timeout=120)
