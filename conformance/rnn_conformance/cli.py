@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     replay = command("replay", "Replay one finding; exit with 1 where it shows again.", _replay)
     replay.add_argument("finding", metavar="FINDING", help="RECORD#ID, or the check and the case that `run` prints")
     _backend_options(replay, None)
-    _isolation_options(replay, "yes, for it may have crashed")
+    _isolation_options(replay)
     command("backends", "List backends.", _backends)
     command("checks", "List checks.", _checks)
     command("schema", "Print the JSON Schema of a record.", _schema)
@@ -99,12 +99,12 @@ def _backend_options(parser: argparse.ArgumentParser, backend: str | None) -> No
     parser.add_argument("--atol", type=float, help="a house rule, absolute, in place of the error budget")
 
 
-def _isolation_options(parser: argparse.ArgumentParser, usual: str) -> None:
+def _isolation_options(parser: argparse.ArgumentParser) -> None:
     """Whether the backend has a process of its own, and what it may take there."""
     parser.add_argument(
         "--isolate",
         action=argparse.BooleanOptionalAction,
-        help=f"run the backend in a process of its own (default: {usual})",
+        help="run the backend in a process of its own (default: what may crash)",
     )
     parser.add_argument(
         "--call-timeout",
@@ -132,7 +132,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         "-k", dest="expression", default="", metavar="EXPR", help='a choice of checks, such as "lstm and steps"'
     )
     run.add_argument("--fail-fast", action="store_true", help="stop at the first finding")
-    _isolation_options(run, "what may crash")
+    _isolation_options(run)
     run.add_argument("--resume", action="store_true", help="go on from a run that was cut short")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for record.json and index.html")
 

@@ -151,7 +151,7 @@ def replay_named(finding: str, options: dict[str, Any]) -> Shown:
     else:
         raise WrongUse(f"{finding!r} names no finding: write RECORD#ID, or a check and its case as `run` prints them")
     names = {name: options.pop(name) for name in ("backend", *KINDS) if options.get(name)}
-    alone = {"isolate": True} | {name: options[name] for name in ISOLATION if name in options}
+    alone = {name: options[name] for name in ISOLATION if name in options}
     backend = Request(**names, device=case_of(case).config.device, **alone).load()
     house = {name: options[name] for name in ("profile", "seed", "rtol", "atol") if name in options}
     try:

@@ -164,9 +164,9 @@ def test_after_a_crash_without_isolation_the_resumed_run_is_isolated(tmp_path: P
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("NullDereference", (), "ended its process by SIGSEGV"),
-        ("LoopsInC", ("--call-timeout", "0.5"), "took longer than 0.5 s"),
-        ("AllocatesInC", ("--memory-limit", "4"), "ended its process by SIGSEGV"),
+        ("NullDereference", ("--isolate",), "ended its process by SIGSEGV"),
+        ("LoopsInC", ("--isolate", "--call-timeout", "0.5"), "took longer than 0.5 s"),
+        ("AllocatesInC", ("--isolate", "--memory-limit", "4"), "ended its process by SIGSEGV"),
     ],
 )
 def test_the_replay_of_a_crash_survives_it(
@@ -237,6 +237,13 @@ def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Pa
 def heeds(pid: int, sign: signal.Signals) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (sign - 1) & 1)
+
+
+def catches(pid: int, sign: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (sign - 1) & 1)
 
 
 def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
