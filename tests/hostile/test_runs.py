@@ -227,6 +227,7 @@ def test_a_full_disk_loses_no_finding(tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Path) -> None:
     run = start(tmp_path, "--backend", "tests.hostile.hanging:Any", "--no-isolate")
     while not heeds(run.pid, signal.SIGTERM):
+        assert run.poll() is None
         time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
     out, err = run.communicate(timeout=60)
@@ -237,13 +238,6 @@ def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Pa
 def heeds(pid: int, sign: signal.Signals) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (sign - 1) & 1)
-
-
-def catches(pid: int, sign: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
-    return bool(int(mask, 16) >> (sign - 1) & 1)
 
 
 def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
