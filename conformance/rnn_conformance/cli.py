@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     replay = command("replay", "Replay one finding; exit with 1 where it shows again.", _replay)
     replay.add_argument("finding", metavar="FINDING", help="RECORD#ID, or the check and the case that `run` prints")
     _backend_options(replay, None)
+    _isolation_options(replay)
     command("backends", "List backends.", _backends)
     command("checks", "List checks.", _checks)
     command("schema", "Print the JSON Schema of a record.", _schema)
@@ -98,6 +99,25 @@ def _backend_options(parser: argparse.ArgumentParser, backend: str | None) -> No
     parser.add_argument("--atol", type=float, help="a house rule, absolute, in place of the error budget")
 
 
+def _isolation_options(parser: argparse.ArgumentParser) -> None:
+    """Whether the backend has a process of its own, and what it may take there."""
+    parser.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="run the backend in a process of its own (default: what may crash)",
+    )
+    parser.add_argument(
+        "--call-timeout",
+        type=_typed(positive),
+        default=30.0,
+        metavar="S",
+        help="seconds for one call there (default: 30)",
+    )
+    parser.add_argument(
+        "--memory-limit", type=_typed(positive), metavar="GIB", help="address space there (default: no limit)"
+    )
+
+
 def _run_options(run: argparse.ArgumentParser) -> None:
     _backend_options(run, "torch")
     run.add_argument("--device", default="cpu", help="cpu (the default), cuda or mps")
@@ -112,21 +132,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
         "-k", dest="expression", default="", metavar="EXPR", help='a choice of checks, such as "lstm and steps"'
     )
     run.add_argument("--fail-fast", action="store_true", help="stop at the first finding")
-    run.add_argument(
-        "--isolate",
-        action=argparse.BooleanOptionalAction,
-        help="run the backend in a process of its own (default: what may crash)",
-    )
-    run.add_argument(
-        "--call-timeout",
-        type=_typed(positive),
-        default=30.0,
-        metavar="S",
-        help="seconds for one call there (default: 30)",
-    )
-    run.add_argument(
-        "--memory-limit", type=_typed(positive), metavar="GIB", help="address space there (default: no limit)"
-    )
+    _isolation_options(run)
     run.add_argument("--resume", action="store_true", help="go on from a run that was cut short")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for record.json and index.html")
 

@@ -16,6 +16,7 @@ from rnn_conformance.case import Case
 from rnn_conformance.check import Check
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.execution import run_unit
+from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.loading import drop_in
 from rnn_conformance.record import read_record
 from rnn_conformance.request import KINDS, Profile, Request
@@ -26,6 +27,7 @@ from rnn_conformance.verdict import printable
 
 MOST_NUMBERS = 10**8
 RANDOM_TRIES = 20  # what dropout drops is drawn anew in each call
+ISOLATION = ("isolate", "call_timeout", "memory_limit")  # options of a backend in a process of its own
 CONFIG = tuple(field.name for field in fields(LayerConfig))
 CASE = tuple(field.name for field in fields(Case))
 
@@ -85,7 +87,7 @@ def _replayed(
             message = result.finding.message if result.finding is not None else ""
         else:
             for _ in range(RANDOM_TRIES if case.config.dropout else 1):
-                check.body(Subject(backend, rtol=rtol, atol=atol), case)
+                _tried(check, Subject(backend, rtol=rtol, atol=atol), case)
     except Broken as error:
         message = str(error)
     except SaysNothing as error:
@@ -95,6 +97,15 @@ def _replayed(
     if message:
         return Shown(True, [*head, f"    FAILED: {printable(message)}"])
     return Shown(False, [*head, f"    PASSED: {backend.name} gives what is due"])
+
+
+def _tried(check: Check, subject: Subject, case: Case) -> None:
+    """Run the check; whatever it makes of an error, the death of the backend's process breaks it."""
+    try:
+        check.body(subject, case)
+    finally:
+        if death := death_of(subject.backend):
+            raise death
 
 
 def case_of(given: Mapping[str, Any]) -> Case:
@@ -140,9 +151,14 @@ def replay_named(finding: str, options: dict[str, Any]) -> Shown:
     else:
         raise WrongUse(f"{finding!r} names no finding: write RECORD#ID, or a check and its case as `run` prints them")
     names = {name: options.pop(name) for name in ("backend", *KINDS) if options.get(name)}
-    request = Request(**names, device=case_of(case).config.device)
+    alone = {name: options[name] for name in ISOLATION if name in options}
+    backend = Request(**names, device=case_of(case).config.device, **alone).load()
     house = {name: options[name] for name in ("profile", "seed", "rtol", "atol") if name in options}
-    return replay(check, case, request.load(), **house)
+    try:
+        return replay(check, case, backend, **house)
+    finally:
+        if isinstance(backend, IsolatedBackend):
+            backend.close()
 
 
 def _fields(text: str) -> dict[str, Any]:

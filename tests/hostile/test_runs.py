@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -160,6 +161,22 @@ def test_after_a_crash_without_isolation_the_resumed_run_is_isolated(tmp_path: P
     assert not list(tmp_path.glob("trying-*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("NullDereference", ("--isolate",), "ended its process by SIGSEGV"),
+        ("LoopsInC", ("--isolate", "--call-timeout", "0.5"), "took longer than 0.5 s"),
+        ("AllocatesInC", ("--isolate", "--memory-limit", "4"), "ended its process by SIGSEGV"),
+    ],
+)
+def test_the_replay_of_a_crash_survives_it(
+    name: str, options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = '{"cell": "lstm", "input_size": 1, "hidden_size": 1, "dtype": "float32", "seq_len": 1, "batch_size": 1}'
+    assert main(["replay", f"values.stack {case}", "--backend", f"tests.hostile.zoo:{name}", *options]) == 1
+    assert re.search(f"FAILED: .*{says}", capsys.readouterr().out)
+
+
 def test_a_worker_that_is_killed_takes_no_finding_with_it(tmp_path: Path) -> None:
     options = ("--backend", "tests.gate.wrong:SwappedGates", "-k", "lstm and float64 and (values or steps)")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -178,8 +195,7 @@ def test_a_worker_that_is_killed_takes_no_finding_with_it(tmp_path: Path) -> Non
 
 def worker_of(pid: int) -> int:
     """The process of xdist's one worker."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (worker,) = [int(child) for child in children if b"execnet" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    (worker,) = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return worker
 
 
@@ -205,16 +221,23 @@ def test_a_full_disk_loses_no_finding(tmp_path: Path) -> None:
     assert findings(record, set())
     assert findings(record, set()) == findings(other, set())
     for id in findings(record, set()):
-        assert id in run.stdout
+        assert f"FAILED {id} " in run.stderr
 
 
 def test_a_run_that_is_interrupted_before_it_tried_anything_says_so(tmp_path: Path) -> None:
     run = start(tmp_path, "--backend", "tests.hostile.hanging:Any", "--no-isolate")
-    time.sleep(1)
+    while not heeds(run.pid, signal.SIGTERM):
+        assert run.poll() is None
+        time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (3, "")
     assert err == "rnn-conformance: interrupted before anything was tried\n"
+
+
+def heeds(pid: int, sign: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16) >> (sign - 1) & 1)
 
 
 def test_a_record_that_cannot_be_written_is_written_elsewhere(tmp_path: Path) -> None:
