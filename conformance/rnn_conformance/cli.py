@@ -18,6 +18,7 @@ from rnn_conformance.request import KINDS, PROFILES, Request, natural, positive,
 
 CONFORMS, FINDINGS, WRONG_USE, SUITE_FAILED = range(4)
 NOTHING_RAN = (4, 5)  # pytest's exit codes for wrong use, and for no test chosen
+INTERRUPTED = "rnn-conformance: interrupted"
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub Actions says which file it shows
 
 
@@ -32,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 conforms, 1 findings, 2 wrong use, 3 the suite itself failed or was interrupted."""
     parsed = _parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         code: int = parsed.command(parsed)
         sys.stdout.flush()
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CONFORMS
     except KeyboardInterrupt:
-        print("rnn-conformance: interrupted before anything was tried", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return SUITE_FAILED
     except Exception:
         traceback.print_exc()
@@ -181,9 +182,11 @@ def _run(parsed: argparse.Namespace) -> int:
         request = replace(request, isolate=True)
     progress = Progress()
     status: int = pytest.ExitCode.INTERNAL_ERROR
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = pytest.main(_pytest_arguments(parsed, request, folder), plugins=[progress, Keeper(journal)])
     finally:
+        signal.signal(signal.SIGTERM, _leave)
         progress.stop()
         nothing = progress.record is None and not parsed.resume and (progress.wrong_use or status in NOTHING_RAN)
         journal.close(bool(nothing) or (progress.record is not None and progress.record.complete))
@@ -218,6 +221,12 @@ def _take_away(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """End at once, where nothing was found yet: an exception may be lost in what a library does when it is imported."""
+    os.write(2, f"{INTERRUPTED}\n".encode())
+    os._exit(SUITE_FAILED)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
