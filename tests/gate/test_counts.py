@@ -150,7 +150,9 @@ def test_the_same_seed_gives_the_same_record_on_any_number_of_workers(tmp_path: 
         records[workers] = told(tmp_path / workers)
     assert records["0"].findings
     assert to_json(records["0"]) == to_json(records["2"])
-    ran = run("run", *words, "-n", "0", "--seed", "6", "--report", str(tmp_path / "other"))
+    alone = tmp_path / "another seed"
+    alone.mkdir()
+    ran = run("run", *words, "-n", "0", "--seed", "6", "--report", str(tmp_path / "other"), cwd=alone)
     assert ran.returncode == 1
     assert {r.finding.case for r in told(tmp_path / "other").findings if r.finding} != {
         r.finding.case for r in records["0"].findings if r.finding
