@@ -65,7 +65,10 @@ class TractBackend(OnnxBackend):
             if key not in runnables:
                 runnables[key] = _runnable(model, given)
             names, runnable = runnables[key]
-            results = [tensor.to_numpy() for tensor in runnable.run([given[name] for name in names])]
+            try:
+                results = [tensor.to_numpy() for tensor in runnable.run([given[name] for name in names])]
+            except tract.TractError as error:  # its backtrace names places of the machine that it was built on
+                raise tract.TractError(str(error).split("Stack backtrace")[0].strip()) from None
             return {name: np.array(result) for name, result in zip(outputs, results, strict=True)}
 
         return run
