@@ -125,12 +125,12 @@ class Order:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Dtype by dtype, basic families first."""
+        """What finds most comes first."""
         if not any(map(is_check, items)):
             return
         from rnn_conformance.run import rank
 
-        def place(item: Any) -> tuple[int, int]:
+        def place(item: Any) -> tuple[int, int, int]:
             return rank(item.callspec.params["rnn_unit"])
 
         ours = iter(sorted(filter(is_check, items), key=place))
