@@ -2,8 +2,8 @@
 
 The steps of each workflow file run as they stand there; only how much is tried is less. `pip` installs into the fresh
 environment all that it would on another machine but torch, which is lent by links from the environment of the tests,
-with what torch itself needs. To install it here took 18 s of a processor and 786 MB for the CPU alone, elsewhere pip would
-fetch gigabytes for CUDA, at each run of the tests; and a copy is no better proof than a link that the example finds it.
+with what torch itself needs. To install it took 18 s of a processor and 786 MB for the CPU alone, and elsewhere pip
+would fetch gigabytes for CUDA, at each run of the tests; and a copy is no better proof than a link that it is found.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def stranger(example: str, folder: Path) -> Stranger:
 
 
 def lend(name: str, fresh: Path) -> None:
-    """Link a distribution of this environment, and all that it needs, into a fresh one, so that pip finds them there."""
+    """Link a distribution of this environment, and all that it needs, into a fresh one, for pip to find them there."""
     (packages,) = fresh.glob("[Ll]ib/**/site-packages")
     wanted, lent = [name], dict[str, Distribution]()
     while wanted:

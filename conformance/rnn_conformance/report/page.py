@@ -58,8 +58,8 @@ def page(record: Record) -> str:
 
 
 def scripts(found: Sequence[Group], brief: bool) -> set[str]:
-    """The anchors of the findings whose scripts are on the page, whole: in brief, of as many as there is room for beside
-    what else is told, the first of each check before the others.
+    """The anchors of the findings whose scripts are on the page, whole: in brief, of as many as there is room for
+    beside what else is told, the first of each check before the others.
     """
     every = [group.first for group in found] + [shown for group in found for shown in group.others]
     if not brief:
