@@ -24,8 +24,8 @@ class Line:
 
 
 def lines(changes: Sequence[Change]) -> list[Line]:
-    """Changes of one kind, told together where they are the same, the worst first; many checks in one line where they are
-    blocked or gone.
+    """Changes of one kind, told together where they are the same, the worst first; many checks in one line where they
+    are blocked or gone.
     """
     told: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
