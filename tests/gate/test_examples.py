@@ -83,8 +83,12 @@ def lend(name: str, fresh: Path) -> None:
             wanted += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
     for found in lent.values():
         for top in {file.parts[0] for file in found.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            if not (packages / top).exists():
-                (packages / top).symlink_to(Path(str(found.locate_file(top))))
+            here, there = packages / top, Path(str(found.locate_file(top)))
+            if top.endswith(".dist-info"):  # without RECORD, so that pip can never uninstall through a link
+                here.mkdir()
+                shutil.copy(there / "METADATA", here)
+            elif not here.exists():
+                here.symlink_to(there)
 
 
 @pytest.mark.parametrize("example", WORKFLOWS)
