@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rnn_conformance.case import Case
 from rnn_conformance.check import Check
 from rnn_conformance.cli import main
 from rnn_conformance.command import command_of
-from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.config import CELLS, DTYPES, LayerConfig
 from rnn_conformance.execution import run_unit
 from rnn_conformance.loading import drop_in
 from rnn_conformance.record import Finding, read_record
 from rnn_conformance.request import Request
-from rnn_conformance.run import load_checks, run_here
+from rnn_conformance.result import crashed_result
+from rnn_conformance.run import load_checks, run_here, with_command, with_script
 from rnn_conformance.strategies import Unit
 
 from .running import ROOT, python, run
@@ -156,6 +158,31 @@ def test_every_unit_of_a_check_reproduces_from_the_page_and_the_terminal(tmp_pat
     (line, *_) = re.findall(r"script: rnn-conformance (.*)", ran.stdout)
     printed = run(*shlex.split(line)).stdout
     assert printed == next(finding.script for finding in found if finding is not None)
+
+
+def test_what_kills_its_process_does_it_again(tmp_path: Path) -> None:
+    (name,) = LETHAL
+    ((kind, module),) = FAULTS[name].cells.items()
+    words = ["run", f"--{kind}", f"{module.__module__}:{module.__qualname__}", "--profile", "smoke", "-n", "0"]
+    ran = run(*words, "-k", "empty_batch and lstm and float32", "--report", str(tmp_path))
+    assert ran.returncode == 1, ran.stderr
+    (result,) = read_record(tmp_path / "record.json").findings
+    assert result.outcome == "crashed"
+    assert result.finding is not None
+    assert python("-c", result.finding.script).returncode == 139
+    assert run(*shlex.split(result.finding.command)[1:]).returncode == 1
+
+
+def test_what_the_suite_s_own_process_died_of_has_a_script_too() -> None:
+    case = Case(LayerConfig("lstm", 1, 1), 1, 1)
+    unit = Unit("values.cell", "lstm", "float32", "cpu", 0)
+    died = crashed_result(load_checks()["values.cell"], unit, "Killed", case)
+    request = Request(backend=f"{WRONG}:SwappedGates")
+    told = with_script(with_command(died, request), request, SwappedGates()).finding
+    assert told is not None
+    jobs = {"script": told.script.replace("gate.wrong:", f"{WRONG}:"), "command": told.command}
+    assert repeated(jobs)["command"][0] == 0  # float32 is not offered
+    assert "NOT OFFERED" in repeated(jobs)["script"][1]
 
 
 def test_a_script_is_printed_for_a_finding_in_a_record_alone(tmp_path: Path) -> None:
