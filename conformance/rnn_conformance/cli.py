@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     badge.add_argument("--output", type=Path, metavar="FILE", help="a file (default: standard output)")
     replay = command("replay", "Replay one finding; exit with 1 where it shows again.", _replay)
     replay.add_argument("finding", metavar="FINDING", help="RECORD#ID, or the check and the case that `run` prints")
+    replay.add_argument("--script", action="store_true", help="print the script of a finding in a record instead")
     _backend_options(replay, None)
     _isolation_options(replay)
     command("backends", "List backends.", _backends)
@@ -92,9 +93,10 @@ def _backend_options(parser: argparse.ArgumentParser, backend: str | None) -> No
     parser.add_argument("--backend", default=backend, metavar="NAME", help="one of `backends`, or module:Class")
     for kind in KINDS:
         parser.add_argument(f"--{kind}", metavar="M:C", help=f"a drop-in for torch.nn.{kind.upper()}, as module:Class")
-    parser.add_argument("--profile", default="ci", choices=PROFILES, help="how hard to try (default: ci)")
+    profile, seed = ("ci", 0) if backend else (None, None)  # a replayed finding's are in its record
+    parser.add_argument("--profile", default=profile, choices=PROFILES, help="how hard to try (default: ci)")
     parser.add_argument(
-        "--seed", type=_typed(natural), default=0, metavar="N", help="the cases follow from it (default: 0)"
+        "--seed", type=_typed(natural), default=seed, metavar="N", help="the cases follow from it (default: 0)"
     )
     parser.add_argument("--rtol", type=float, help="a house rule, relative, in place of the error budget")
     parser.add_argument("--atol", type=float, help="a house rule, absolute, in place of the error budget")
@@ -293,8 +295,11 @@ def _badge(parsed: argparse.Namespace) -> int:
 
 
 def _replay(parsed: argparse.Namespace) -> int:
-    from rnn_conformance.replay import replay_named
+    from rnn_conformance.replay import replay_named, script_named
 
+    if parsed.script:
+        print(script_named(parsed.finding), end="")
+        return CONFORMS
     given = {asked.name: getattr(parsed, asked.name) for asked in fields(Request) if hasattr(parsed, asked.name)}
     shown = replay_named(parsed.finding, {name: value for name, value in given.items() if value is not None})
     print("\n".join(shown.lines))

@@ -21,6 +21,7 @@ from rnn_conformance.trace import Called, Copied, Differentiated, Event, Made, W
 LONGEST = 8_000  # characters of a script
 MOST_NUMBERS = 40  # of an array that is written out; a larger one is packed
 WIDTH = 110
+REPLAYS = "# No short series of plain calls shows this, so the script lets rnn_conformance replay the case."
 
 
 def dialect_of(backend: Backend) -> Dialect:
@@ -215,15 +216,13 @@ class Dialect:
 
     # A script that lets the suite drive
 
-    def replaying(
-        self, check: str, sentence: str, case: str, fields: dict[str, Any], house: tuple[float | None, float | None]
-    ) -> str:
+    def replaying(self, check: str, sentence: str, case: str, fields: dict[str, Any], **options: Any) -> str:
         """The script that has the suite replay a case, for what no plain call shows."""
-        rules = [f"{name}={value!r}" for name, value in zip(("rtol", "atol"), house, strict=True) if value is not None]
+        rules = [f"{name}={value!r}" for name, value in options.items() if value is not None]
         call = ", ".join(["CHECK", "CASE", self.replayed(), *rules])
         return "\n".join(
             [
-                "# No short series of plain calls shows this, so the script lets rnn_conformance replay the case.",
+                REPLAYS,
                 f"# {check}: {sentence}",
                 f"# {case}",
                 "import sys",

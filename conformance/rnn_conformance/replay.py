@@ -18,7 +18,7 @@ from rnn_conformance.config import LayerConfig
 from rnn_conformance.execution import run_unit
 from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.loading import drop_in
-from rnn_conformance.record import read_record
+from rnn_conformance.record import Finding, read_record
 from rnn_conformance.request import KINDS, Profile, Request
 from rnn_conformance.run import load_checks
 from rnn_conformance.strategies import Unit
@@ -145,9 +145,11 @@ def replay_named(finding: str, options: dict[str, Any]) -> Shown:
     if text.lstrip().startswith("{"):
         check, case = head, _fields(text)
     elif path:
-        check, case, recorded = _recorded(Path(path), id)
+        check, found, recorded = _recorded(Path(path), id)
+        case = found.fields
         if not any(options.get(name) for name in ("backend", *KINDS)):
-            options = recorded | options | {"backend": _known(recorded["backend"])}
+            options = options | {"backend": _known(recorded["backend"])}
+        options = {name: recorded[name] for name in ("profile", "seed")} | options
     else:
         raise WrongUse(f"{finding!r} names no finding: write RECORD#ID, or a check and its case as `run` prints them")
     names = {name: options.pop(name) for name in ("backend", *KINDS) if options.get(name)}
@@ -161,6 +163,21 @@ def replay_named(finding: str, options: dict[str, Any]) -> Shown:
             backend.close()
 
 
+def script_named(finding: str) -> str:
+    """The script of a finding, named as `RECORD#ID`. It is printed and not run.
+
+    Raises:
+        WrongUse: where there is no such finding, or it has no script.
+    """
+    path, _, id = finding.rpartition("#")
+    if not path or finding.partition(" ")[2].lstrip().startswith("{"):
+        raise WrongUse("--script prints the script of a finding in a record: write RECORD#ID")
+    _, found, _ = _recorded(Path(path), id)
+    if not found.script:
+        raise WrongUse(f"{finding} has no script")
+    return printable(found.script)
+
+
 def _fields(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
@@ -169,13 +186,13 @@ def _fields(text: str) -> dict[str, Any]:
     return dict(found)
 
 
-def _recorded(path: Path, id: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The check, the case and the options of a finding in a record."""
+def _recorded(path: Path, id: str) -> tuple[str, Finding, dict[str, Any]]:
+    """The check, the finding itself and the options of a finding in a record."""
     record = read_record(path)
     for result in record.checks:
         if result.finding is not None and result.finding.id == id:
             options = {"backend": record.backend, "profile": record.profile, "seed": record.seed}
-            return result.id, result.finding.fields, options
+            return result.id, result.finding, options
     raise WrongUse(f"{path} has no finding {id!r}")
 
 

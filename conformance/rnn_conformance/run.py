@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ from rnn_conformance.budget import LAMBDA
 from rnn_conformance.check import CHECKS, Check
 from rnn_conformance.command import command_of
 from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.dialects import REPLAYS, dialect_of
 from rnn_conformance.execution import run_unit
 from rnn_conformance.measured import AXES, BINS
 from rnn_conformance.promises import shortfalls
@@ -152,7 +154,7 @@ def record_of(
     request: Request, backend: Backend, results: Iterable[CheckResult], started: datetime, complete: bool
 ) -> Record:
     """The record of a run that ends now."""
-    checks = blocked(with_command(result, request) for result in results)
+    checks = blocked(with_script(with_command(result, request), request, backend) for result in results)
     return Record(
         suite_version=rnn_conformance.__version__,
         backend=str(backend.name),
@@ -180,6 +182,23 @@ def with_command(result: CheckResult, request: Request) -> CheckResult:
     if check is None or result.finding is None or not result.finding.fields:
         return result
     return replace(result, finding=replace(result.finding, command=command_of(check, result.finding, request)))
+
+
+def with_script(result: CheckResult, request: Request, backend: Backend) -> CheckResult:
+    """The result, with a script for a finding that had none, for the process that found it died; and with what a random
+    life of a layer follows from beside its case.
+    """
+    check, found = load_checks().get(result.id), result.finding
+    if check is None or found is None or not found.fields:
+        return result
+    lives = check.machine is not None
+    if found.script and not (lives and found.script.startswith(REPLAYS)):
+        return result
+    options: dict[str, Any] = {"rtol": request.rtol, "atol": request.atol}
+    if lives:
+        options |= {"profile": request.profile, "seed": request.seed}
+    script = dialect_of(backend).replaying(result.id, found.sentence, found.case, found.fields, **options)
+    return replace(result, finding=replace(found, script=script))
 
 
 def environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ def script_of(check: Check, case: Case, error: Broken, subject: Subject) -> str:
         world.restore(subject.backend, before)
     if 0 < len(plain) <= LONGEST:
         return plain
-    return dialect.replaying(check.id, check.sentence, str(case), case.to_dict(), (subject.rtol, subject.atol))
+    return dialect.replaying(check.id, check.sentence, str(case), case.to_dict(), rtol=subject.rtol, atol=subject.atol)
 
 
 def _plain(check: Check, case: Case, error: Broken, subject: Subject, dialect: Dialect) -> str:

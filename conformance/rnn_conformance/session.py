@@ -29,7 +29,7 @@ from rnn_conformance.request import Request
 from rnn_conformance.result import crashed_result
 from rnn_conformance.run import left_out, load_checks, record_of, report_folder, require_writable, units, with_command
 from rnn_conformance.strategies import Unit
-from rnn_conformance.verdict import verdict_lines
+from rnn_conformance.verdict import script_line, verdict_lines
 
 WRONG_USE = "wrong use"  # in place of a result: what the user is to change
 
@@ -94,7 +94,9 @@ class Session:
             raise pytest.xfail.Exception(result.reason)
         if result.finding is not None:
             found = with_command(result, self.request).finding or result.finding
-            pytest.fail(f"{found.sentence}\n{found.message}\n{found.case}\nreplay: {found.command}", pytrace=False)
+            told = [found.sentence, found.message, found.case, f"replay: {found.command}"]
+            told += [f"script: {script_line(found, self.report)}"] * bool(found.script)
+            pytest.fail("\n".join(told), pytrace=False)
         if result.outcome in ("not_offered", "not_run") and result.reason:
             raise pytest.skip.Exception(result.reason)
         if result.outcome != "passed":

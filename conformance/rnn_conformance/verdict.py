@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def finding_lines(result: CheckResult) -> list[str]:
-    """One finding, in a terminal."""
+def finding_lines(result: CheckResult, folder: Path | None = None) -> list[str]:
+    """One finding, in a terminal; `folder` has its record."""
     head = f"{result.outcome.upper()} {result.id} · {result.cell} · {result.dtype} · {result.device}"
     if result.finding is None:
         return [head, *(f"    {line}" for line in printable(result.reason).splitlines())]
@@ -51,7 +52,13 @@ def finding_lines(result: CheckResult) -> list[str]:
         f"    smallest case: {printable(found.case)}",
         *(f"    looks like: {printable(line)}" for line in looks_like(found)),
         *([f"    replay: {printable(found.command)}"] if found.command else []),
+        *([f"    script: {printable(script_line(found, folder))}"] if found.script and folder is not None else []),
     ]
+
+
+def script_line(found: Finding, folder: Path) -> str:
+    """The command that prints the script of a finding."""
+    return shlex.join(["rnn-conformance", "replay", f"{folder / 'record.json'}#{found.id}", "--script"])
 
 
 def looks_like(found: Finding) -> list[str]:
@@ -78,6 +85,14 @@ def distinct(results: list[CheckResult]) -> list[CheckResult]:
     return list(found.values())
 
 
+def _other_line(result: CheckResult) -> str:
+    """The same check in another unit of work, and what replays it there."""
+    where = f"    also in {result.cell} · {result.dtype} · {result.device}"
+    if result.finding is None or not result.finding.command:
+        return printable(where)
+    return printable(f"{where}: {result.finding.command}")
+
+
 def _stale_lines(record: Record) -> list[str]:
     stale = [r for r in record.checks if r.outcome == "unexpected_pass"]
     return [f"STALE {r.id} · {r.cell} · {r.dtype} · {r.device}: {printable(r.reason)}" for r in stale]
@@ -97,8 +112,8 @@ def verdict_lines(record: Record, folder: Path) -> list[str]:
     """All of it; the verdict itself comes last."""
     lines: list[str] = []
     for result in distinct(record.findings):
-        others = sum(r.id == result.id for r in record.findings) - 1
-        lines += finding_lines(result) + ([f"    and in {others} other units of work"] if others else []) + [""]
+        others = [r for r in record.findings if r.id == result.id and r is not result]
+        lines += [*finding_lines(result, folder), *map(_other_line, others), ""]
     counts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(record.counts.items()))
     lines += _stale_lines(record) + _left_out_lines(record)
     examples = sum(r.examples for r in record.checks)

@@ -21,7 +21,16 @@ ELSEWHERE = {
     "{record.json, index.html}\n"
     "nox -s tests                           # this project's own tests\n": (".ci/run", "nox -s lint types tests"),
 }
+# Code that a walk through shows as it stands in a file, from its first decorator on; and what stands before it there.
+REAL = {
+    '@check("torch.nn.LSTM, Inputs: (L, H_in)': ("conformance/rnn_conformance/suite/test_structure.py", ""),
+    '@fault("values.cell", source="NX-AI': (
+        "tests/faults/algebra.py",
+        "from tests.faults import FAULTS\nfrom tests.faults.algebra import *\nFAULTS.clear()\n",
+    ),
+}
 FILES = {  # that a document speaks of and does not show
+    "README.md": {"rnn.c": (ROOT / "examples" / "command-kernel" / "rnn.c").read_text("utf-8")},
     "docs/expectations.md": {
         "my_kernels.py": (
             "import torch\n\n\nclass HalfForget(torch.nn.LSTM):\n"
@@ -30,7 +39,7 @@ FILES = {  # that a document speaks of and does not show
             "        return output, (state[0], state[1] * 0.5)\n"
         ),
         "known.toml": "[[expectation]]\ncheck = 'values.cell'\nreason = 'c_n is halved'\n",
-    }
+    },
 }
 
 
@@ -69,16 +78,19 @@ def test_every_block_of_a_document_runs(document: Path, tmp_path: Path, tools: P
         place.mkdir()
     for file, text in FILES.get(name, {}).items():
         (place / file).write_text(text)
-    paths = [str(ROOT / "conformance"), str(ROOT / "reference"), str(place)]
+    paths = [str(ROOT / "conformance"), str(ROOT / "reference"), str(place), str(ROOT)]
     own = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(paths)}
     own |= {"OMP_NUM_THREADS": "1", "PYTEST_PLUGINS": "rnn_conformance.plugin"}
+    without_compiler = shutil.which("cc") is None
     for block in blocks(document):
         text = block.text
+        if without_compiler and text.startswith("cc "):
+            continue
         if block.language == "python" and (file := re.match(r"# ([\w/]+\.py)\n", text)):
             (place / file[1]).parent.mkdir(exist_ok=True)
             (place / file[1]).write_text(text)
         if block.language == "python":
-            command = ["python", "-c", text]
+            command = ["python", "-c", before_it(text) + text]
         elif block.language in ("console", "sh", "bash") and text not in ELSEWHERE:
             command = [
                 "bash",
@@ -89,6 +101,19 @@ def test_every_block_of_a_document_runs(document: Path, tmp_path: Path, tools: P
             continue
         ran = subprocess.run(command, cwd=place, env=os.environ | own, capture_output=True, text=True, timeout=600)
         assert ran.returncode == 0, f"{text}\n{ran.stdout}\n{ran.stderr}"
+    if without_compiler and any(block.text.startswith("cc ") for block in blocks(document)):
+        pytest.skip("all but the block that needs a C compiler ran: there is none here")
+
+
+def before_it(text: str) -> str:
+    """What stands before code of a file that a document shows without it."""
+    return next((before for start, (_, before) in REAL.items() if start in text), "")
+
+
+@pytest.mark.parametrize("start", REAL)
+def test_what_a_walk_through_shows_is_what_is_there(start: str) -> None:
+    (text,) = (block.text for block in blocks(ROOT / "docs" / "adding.md") if start in block.text)
+    assert text[text.index(start) :] in (ROOT / REAL[start][0]).read_text("utf-8")
 
 
 @pytest.mark.parametrize("text", ELSEWHERE)

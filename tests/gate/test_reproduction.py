@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rnn_conformance.case import Case
 from rnn_conformance.check import Check
 from rnn_conformance.cli import main
 from rnn_conformance.command import command_of
-from rnn_conformance.config import CELLS, DTYPES
+from rnn_conformance.config import CELLS, DTYPES, LayerConfig
 from rnn_conformance.execution import run_unit
 from rnn_conformance.loading import drop_in
 from rnn_conformance.record import Finding, read_record
 from rnn_conformance.request import Request
-from rnn_conformance.run import load_checks
+from rnn_conformance.result import crashed_result
+from rnn_conformance.run import load_checks, run_here, with_command, with_script
 from rnn_conformance.strategies import Unit
 
 from .running import ROOT, python, run
@@ -133,6 +137,82 @@ def test_a_finding_in_a_record_is_replayed_by_its_name(tmp_path: Path) -> None:
     )
     assert shell.returncode == 1, shell.stderr
     assert "FAILED: output[" in shell.stdout
+
+
+def test_every_unit_of_a_check_reproduces_from_the_page_and_the_terminal(tmp_path: Path) -> None:
+    checks = " or ".join(("cell", "agreement", "chunks", "constructor"))
+    words = ["--profile", "smoke", "-n", "0", "-k", f"lstm and ({checks})"]
+    ran = run("run", "--lstm", f"{WRONG}:SwappedLSTM", "--no-isolate", *words, "--report", str(tmp_path))
+    assert ran.returncode == 1, ran.stderr
+    found = [result.finding for result in read_record(tmp_path / "record.json").findings]
+    html = (tmp_path / "index.html").read_text("utf-8")
+    shown = [unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", html, flags=re.S)]
+    jobs = {}
+    for finding in found:
+        assert finding is not None
+        assert finding.command in ran.stdout
+        assert {finding.command, finding.script} <= set(shown)
+        jobs |= {f"script of {finding.id}": finding.script, f"command of {finding.id}": finding.command}
+    assert len(jobs) >= 8
+    assert {name: result for name, result in repeated(jobs).items() if result[0] != 1} == {}
+    (line, *_) = re.findall(r"script: rnn-conformance (.*)", ran.stdout)
+    printed = run(*shlex.split(line)).stdout
+    assert printed == next(finding.script for finding in found if finding is not None)
+
+
+def test_what_kills_its_process_does_it_again(tmp_path: Path) -> None:
+    (name,) = LETHAL
+    ((kind, module),) = FAULTS[name].cells.items()
+    words = ["run", f"--{kind}", f"{module.__module__}:{module.__qualname__}", "--profile", "smoke", "-n", "0"]
+    ran = run(*words, "-k", "empty_batch and lstm and float32", "--report", str(tmp_path))
+    assert ran.returncode == 1, ran.stderr
+    (result,) = read_record(tmp_path / "record.json").findings
+    assert result.outcome == "crashed"
+    assert result.finding is not None
+    assert python("-c", result.finding.script).returncode == 139
+    assert run(*shlex.split(result.finding.command)[1:]).returncode == 1
+
+
+def test_what_the_suite_s_own_process_died_of_has_a_script_too() -> None:
+    case = Case(LayerConfig("lstm", 1, 1), 1, 1)
+    unit = Unit("values.cell", "lstm", "float32", "cpu", 0)
+    died = crashed_result(load_checks()["values.cell"], unit, "Killed", case)
+    request = Request(backend=f"{WRONG}:SwappedGates")
+    told = with_script(with_command(died, request), request, SwappedGates()).finding
+    assert told is not None
+    jobs = {"script": told.script.replace("gate.wrong:", f"{WRONG}:"), "command": told.command}
+    assert repeated(jobs)["command"][0] == 0  # float32 is not offered
+    assert "NOT OFFERED" in repeated(jobs)["script"][1]
+
+
+def test_a_script_is_printed_for_a_finding_in_a_record_alone(tmp_path: Path) -> None:
+    from msgspec.structs import replace
+    from report.records import finding, record, result
+    from rnn_conformance.record import to_json
+
+    bad = finding(id="x", script="print(1)\x1b[31m\n")
+    units = [replace(result("values.cell", outcome="failed"), finding=bad)]
+    units.append(replace(result("values.stack", outcome="failed"), finding=replace(bad, id="y", script="")))
+    (tmp_path / "record.json").write_bytes(to_json(record(units)))
+    printed = run("replay", f"{tmp_path / 'record.json'}#x", "--script")
+    assert printed.stdout == "print(1)\\x1b[31m\n"
+    for name in (f"{tmp_path / 'record.json'}#y", f"{tmp_path / 'record.json'}#z", 'values.cell {"cell": "lstm"}'):
+        refused = run("replay", name, "--script")
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_life_is_replayed_from_its_seed_and_profile() -> None:
+    fault = FAULTS["default-state-carried-over"]
+    modules = {kind: f"{module.__module__}:{module.__qualname__}" for kind, module in fault.cells.items()}
+    record = run_here(Request(profile="smoke", seed=5, **modules), drop_in(fault.cells), ["purity.life"])
+    jobs = {}
+    for result in record.findings[-1:]:
+        assert result.finding is not None
+        jobs |= {f"script {result.finding.id}": result.finding.script, result.finding.id: result.finding.command}
+        assert "profile='smoke', seed=5" in result.finding.script
+    assert jobs
+    assert {name: result for name, result in repeated(jobs).items() if result[0] != 1} == {}
 
 
 def test_text_from_a_record_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

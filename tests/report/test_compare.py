@@ -11,7 +11,7 @@ from rnn_conformance.report.compare import Comparison, compare
 from rnn_conformance.report.compare_views import as_html, as_markdown, as_text, conclusion
 
 from .reading import read
-from .records import changed, failing, passing, record, result
+from .records import IDS, changed, failing, passing, record, result
 
 
 def becomes(outcome: Outcome) -> Callable[[CheckResult], CheckResult]:
@@ -156,8 +156,11 @@ def test_the_renderings_say_the_same() -> None:
         assert "lstm × float64, float32, bfloat16, float16" in told
         assert "my" in told
     assert text.endswith("REGRESSED\n")
-    assert "  2 checks lstm × float64, float32, bfloat16, float16: passed → blocked by values.cell\n" in text
-    assert "  5 checks rnn_relu × float64, float32, bfloat16, float16: passed → not offered\n" in text
+    assert (
+        "  values.stack, steps.stepwise lstm × float64, float32, bfloat16, float16: passed → blocked by values.cell\n"
+        in text
+    )
+    assert f"  {', '.join(IDS)} rnn_relu × float64, float32, bfloat16, float16: passed → not offered\n" in text
     assert "  values.cell lstm × float64, float32, bfloat16, float16: passed → failed\n" in text
     assert "| values.cell | lstm × float64, float32, bfloat16, float16 | passed | failed |" in markdown
     assert "✕ regressed" in html

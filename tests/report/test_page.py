@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from rnn_conformance.config import DTYPES
 from rnn_conformance.diagnosis.result import Diagnosis, Named
-from rnn_conformance.record import Record
+from rnn_conformance.record import CheckResult, Record
 from rnn_conformance.report.page import page
 from rnn_conformance.report.plots import spread_of, spread_words
 from rnn_conformance.report.standing import standing
@@ -85,12 +85,32 @@ def test_a_finding_says_what_it_looks_like_and_how_to_replay_it() -> None:
     assert not by_id(root, "values.cell-3").of_class("diagnosis")
 
 
-def test_findings_of_one_check_are_one_article_with_one_script(failed: Element) -> None:
+def test_findings_of_one_check_are_one_article_each_with_its_script(failed: Element) -> None:
     articles = failed.of_class("finding")
     assert [a.all("h3")[0].text.split()[-1] for a in articles] == ["values.cell", "steps.stepwise"]
-    assert articles[0].text.count("import numpy as np") == 1
+    assert articles[0].text.count("import numpy as np") == 4
+    assert articles[0].text.count("rnn-conformance replay") == 4
     assert len(articles[0].of_class("others")[0].children) == 3
     assert json.loads(articles[0].of_class("whole")[0].all("pre")[-1].text) == finding().fields
+
+
+def test_in_brief_each_finding_has_its_command_and_a_script_is_whole_or_elsewhere() -> None:
+    def longer(r: CheckResult) -> CheckResult:
+        some = r.finding
+        assert some is not None
+        own = f"{r.id} {r.cell} {r.dtype}"
+        return replace(r, finding=replace(some, script=f"{some.script}# {own}\n", command=f"replay {own}"))
+
+    drawn = changed(full(16, "failed"), longer)
+    root = read(page(drawn))
+    assert "told in brief" in by_id(root, "findings").text
+    scripts = {pre.text for pre in root.of_class("script")}
+    assert 16 < len(scripts) < len(drawn.findings)
+    assert scripts <= {r.finding.script for r in drawn.findings if r.finding}
+    assert all(len(article.of_class("whole")[0].of_class("script")) == 1 for article in root.of_class("finding"))
+    for one in drawn.findings:
+        assert one.finding is not None
+        assert one.finding.command in [pre.text for pre in by_id(root, one.finding.id).all("pre")]
 
 
 def test_links_lead_somewhere_and_names_are_unique(failed: Element) -> None:
@@ -239,3 +259,15 @@ def test_a_full_record_makes_a_page_of_less_than_two_megabytes(outcome: str) -> 
     drawn = full(64, outcome)
     written(drawn)
     assert len(page(drawn).encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(("count", "lines"), [(100, 50), (300, 20), (300, 200), (1024, 0), (1024, 10)])
+def test_however_many_findings_it_has(count: int, lines: int) -> None:
+    left = iter(range(count))
+
+    def some(r: CheckResult) -> CheckResult:
+        if next(left, None) is None or r.finding is None:
+            return replace(r, outcome="passed", finding=None)
+        return replace(r, finding=replace(r.finding, script="x = np.array(['a', \"b\", 1.0, 2.0, 3.0])\n" * lines))
+
+    assert len(page(changed(full(64, "failed"), some)).encode()) < 2_000_000

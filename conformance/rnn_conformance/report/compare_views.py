@@ -15,16 +15,18 @@ from rnn_conformance.report.units import places
 
 @dataclass(frozen=True)
 class Line:
-    """The changes of one check that are the same."""
+    """The changes of one check that are the same, or of several."""
 
-    check: str
+    check: str  # or several, with commas
     where: str
     before: str
     after: str
 
 
 def lines(changes: Sequence[Change]) -> list[Line]:
-    """Changes of one kind, told together where they are the same, the worst first; what is blocked or gone in short."""
+    """Changes of one kind, told together where they are the same, the worst first; many checks in one line where they
+    are blocked or gone.
+    """
     told: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         told.setdefault((change.result.id, change.before, change.after), []).append(change)
@@ -34,10 +36,7 @@ def lines(changes: Sequence[Change]) -> list[Line]:
         where = "all units" if some[0].kind == "slower" else places(change.result for change in some)
         in_short = some[0].kind == "vanished" or some[0].result.outcome == "blocked"
         checks.setdefault(("" if in_short else check, where, was, now), []).append(check)
-    return [
-        Line(ids[0] if len(ids) == 1 else f"{len(ids)} checks", where, was, now)
-        for (_, where, was, now), ids in checks.items()
-    ]
+    return [Line(", ".join(ids), where, was, now) for (_, where, was, now), ids in checks.items()]
 
 
 def sections(comparison: Comparison) -> list[tuple[Kind, str, list[Line], int]]:
@@ -76,7 +75,7 @@ def as_markdown(comparison: Comparison) -> str:
         f"- old: {plain(_name(comparison, 0))}\n- new: {plain(_name(comparison, 1))}",
     ]
     for _, title, some, count in sections(comparison):
-        rows = [[plain(x, 400) for x in (line.check, line.where, line.before, line.after)] for line in some]
+        rows = [[plain(x, 2_000) for x in (line.check, line.where, line.before, line.after)] for line in some]
         parts += [f"**{title}** ({plural(count, 'change')})", table(["check", "where", "before", "after"], rows)]
     if comparison.differences:
         rows = [[plain(x, 400) for x in (d.what, d.name, d.before, d.after)] for d in comparison.differences]

@@ -37,10 +37,13 @@
   addEventListener("hashchange", reveal);
   reveal();
 
-  for (const button of all("button.copy")) {
-    button.hidden = false;
+  for (const text of all(".copied pre")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    text.after(button);
     button.addEventListener("click", async () => {
-      const text = button.previousElementSibling;
       try {
         await navigator.clipboard.writeText(text.textContent);
         button.textContent = "Copied";
