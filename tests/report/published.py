@@ -12,6 +12,8 @@ from rnn_conformance.verdict import printable
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+BACKENDS = ROOT / "docs" / "backends-table.md"
+NONE = "no record: "  # how the state of a backend without one begins
 BEGIN, END = "<!-- verdicts of the records in reports/ -->\n", "<!-- end of verdicts -->\n"
 
 
@@ -21,14 +23,20 @@ def records() -> dict[str, Record]:
 
 
 def table(found: dict[str, Record]) -> str:
-    """Their verdicts in Markdown."""
+    """Their verdicts in Markdown, and the backends that have none."""
     lines = ["| backend | verdict | units passed | declared | profile | report |", "|---|---|---|---|---|---|"]
     for folder, record in found.items():
         name = printable(f"{record.backend} {record.backend_version}")
         counts = [str(record.counts.get(outcome, 0)) for outcome in ("passed", "expected_failure")]
         place = f"[{folder}](reports/{folder}/index.html)"
         lines.append(f"| {name} | {standing(record).word} | {' | '.join(counts)} | {record.profile} | {place} |")
-    return "\n".join(lines)
+    return "\n".join(lines + [f"| {name} | no record | | | | {why} |" for name, why in unrecorded().items()])
+
+
+def unrecorded() -> dict[str, str]:
+    """Why there is no record of a backend, as docs/backends-table.md has it, by the backend's name."""
+    rows = [line.strip("| ").split(" | ") for line in BACKENDS.read_text("utf-8").splitlines() if line.startswith("| ")]
+    return {row[0]: row[-1].removeprefix(NONE) for row in rows if row[-1].startswith(NONE)}
 
 
 def with_table(text: str) -> str:
