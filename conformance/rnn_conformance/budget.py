@@ -22,7 +22,7 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
-ACTIVATIONS = frozenset({np.tanh, np.divide})  # the oracle divides in sigmoid alone
+SIGMOID = np.divide  # the oracle divides in it alone
 EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
@@ -67,12 +67,18 @@ class Noise:
         """`result` as it may come out of one rounding to storage."""
         return self._rounded(result, self.arithmetic.unit_roundoff)
 
-    def of_activation(self, result: Array) -> Array:
-        """`result` of a sigmoid or tanh, as exact as the arithmetic says that they are."""
-        a = self.arithmetic
-        noisy = self._rounded(result, 2 * a.activation_ulps * a.unit_roundoff)
-        if a.activation_error:
-            noisy += self._multiplied(np.full(noisy.shape, a.activation_error), POOL)
+    def of_tanh(self, result: Array) -> Array:
+        """`result` of a tanh, as exact as the arithmetic says that it is."""
+        return self._activated(result, self.arithmetic.activation_error)
+
+    def of_sigmoid(self, result: Array) -> Array:
+        """`result` of a sigmoid, which as 0.5 + 0.5 tanh(x/2), a usual formula, errs near 0 like numbers near 1."""
+        return self._activated(result, max(self.arithmetic.activation_error, self.arithmetic.unit_roundoff))
+
+    def _activated(self, result: Array, absolute: float) -> Array:
+        noisy = self._rounded(result, 2 * self.arithmetic.activation_ulps * self.arithmetic.unit_roundoff)
+        if absolute:
+            noisy += self._multiplied(np.full(noisy.shape, absolute), POOL)
         return noisy
 
     def _rounded(self, result: Array, relative: float) -> Array:
@@ -157,8 +163,10 @@ class Noisy(np.ndarray[Any, Any]):
             result = noise.of_sum(result, plain[0], kwargs.get("axis"), kwargs.get("keepdims", False))
         elif ufunc is np.matmul:
             result = noise.of_product(result, *plain)
-        elif ufunc in ACTIVATIONS:
-            result = noise.of_activation(result)
+        elif ufunc is np.tanh:
+            result = noise.of_tanh(result)
+        elif ufunc is SIGMOID:
+            result = noise.of_sigmoid(result)
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))

@@ -218,6 +218,14 @@ class TanhBySigmoid(Kernel):
 
 
 @control()
+class SigmoidByTanh(Kernel):
+    """Sigmoid is 1/2 + 1/2 tanh(x/2), whose error is one of numbers near 1 where it is near 0."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return (0.5 + 0.5 * (0.5 * wide(x)).tanh()).to(x.dtype)
+
+
+@control()
 class ByEinsum(Kernel):
     """Products are Einstein sums over axes in another order, whose results are not contiguous."""
 
