@@ -53,6 +53,7 @@ def covers(where: str, case: Case = CASE) -> bool:
         ("3 in cell", False),
         ("hidden_size > -1", True),
         ("dropout == 0.0", True),
+        ("reset_after and clip > 0", False),
     ],
 )
 def test_a_predicate_compares_fields(where: str, due: bool, tmp_path: Path) -> None:

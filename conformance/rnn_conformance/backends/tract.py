@@ -62,10 +62,10 @@ class TractBackend(OnnxBackend):
         def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
             given = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
             key = tuple((name, array.shape) for name, array in given.items())
-            if key not in runnables:
-                runnables[key] = _runnable(model, given)
-            names, runnable = runnables[key]
             try:
+                if key not in runnables:
+                    runnables[key] = _runnable(model, given)
+                names, runnable = runnables[key]
                 results = [tensor.to_numpy() for tensor in runnable.run([given[name] for name in names])]
             except tract.TractError as error:  # its backtrace names places of the machine that it was built on
                 raise tract.TractError(str(error).split("Stack backtrace")[0].strip()) from None
