@@ -34,6 +34,7 @@ class Convention:
     weight_hr: str = ""
     peephole: str = ""
     transposed: bool = False  # weights are (features, gates · hidden_size)
+    projection_transposed: bool = False  # weight_hr alone is (hidden_size, proj_size)
     bias_rows: bool = False
     negated: str = ""  # gates that act as 1 - gate there; sigmoid(-x) = 1 - sigmoid(x)
     spelled: tuple[tuple[str, str], ...] = ()  # gates that go by other letters in its names
@@ -149,9 +150,10 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
     },
     # tinygrad.nn.LSTMCell: "i, f, g, o = gates.chunk(4, dim=1)"
     "tinygrad": {"lstm": Convention("ifgo")},
-    # paddle.nn.LSTMCell: i, f, g (there c̃), o; GRUCell: r, z, c, "h_t = z_t * h_{t-1} + (1 - z_t) * c̃_t", reset after
+    # paddle.nn.LSTMCell: i, f, g (there c̃), o, and weight_ho of (hidden_size, proj_size), which its page does not list;
+    # GRUCell: r, z, c, "h_t = z_t * h_{t-1} + (1 - z_t) * c̃_t", reset after
     "paddle": {
-        "lstm": Convention("ifgo", weight_hr="weight_ho"),
+        "lstm": Convention("ifgo", weight_hr="weight_ho", projection_transposed=True),
         "gru": Convention("rzn", reset_after=True),
         "rnn": Convention("h"),
     },
@@ -181,7 +183,7 @@ def lay_out(convention: Convention, parameters: Mapping[str, Array], lane: str, 
     for name, template in convention.fields.items():
         if name not in of_lane:
             continue
-        blocks = _blocks(convention, name, of_lane[name], library)
+        blocks = _blocks(convention, name, _projected(convention, name, of_lane[name]), library)
         if "{gate}" in template:
             laid |= {convention.spell(template, gate): [_turned(convention, block)] for gate, block in blocks.items()}
         else:
@@ -211,7 +213,7 @@ def take_back(
             if len(shape) == 1:
                 mine = arrays[template].reshape(-1)[start : start + shape[0]]
             else:
-                mine = _turned(convention, arrays[template])[:, start : start + shape[1]]
+                mine = _projected(convention, name, _turned(convention, arrays[template]))[:, start : start + shape[1]]
             taken[template] = start + shape[-1]
             cuts = np.cumsum([len(block) for block in blocks.values()])[:-1]
             parts = dict(zip(blocks, np.split(mine, cuts), strict=True))
@@ -250,6 +252,11 @@ def _signed(convention: Convention, gate: str, block: Array) -> Array:
 def _turned(convention: Convention, array: Array) -> Array:
     """A weight as the framework multiplies it, and back; a bias as it is."""
     return array.T if convention.transposed and array.ndim == 2 else array
+
+
+def _projected(convention: Convention, name: str, array: Array) -> Array:
+    """A projection as the framework multiplies it, and back; all else as it is."""
+    return array.T if convention.projection_transposed and name == "weight_hr" else array
 
 
 def _joined(convention: Convention, parts: list[Array], library: Any) -> Array:

@@ -18,9 +18,10 @@ from rnn_conformance.run import Request, load_checks
 from rnn_conformance.strategies import Unit
 
 TORCH = ("torch-compile-aot", "torch-export", "torch-functional", "torch-quantized", "torch-script")
-OTHERS = ("equinox", "flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad")
+KERAS = ("keras-jax", "keras-tensorflow", "keras-torch")
+OTHERS = ("equinox", "flax", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
-NO_GRADIENTS = ("keras-jax", "tflite", "torch-quantized")
+NO_GRADIENTS = ("keras-jax", "ncnn", "tflite", "torch-quantized")
 ONE_CELL = {"tinygrad": "lstm"}  # backends without a GRU
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
 
@@ -44,6 +45,8 @@ def outcome(backend: Backend, check: str) -> CheckResult:
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", TORCH + OTHERS)
 def test_conforms(name: str, check: str) -> None:
+    if (name, check) == ("ncnn", "errors.recovery"):
+        pytest.skip("a wrong state ends the process, which is declared")
     result = outcome(loaded(name), check)
     if check == "gradients.parameters" and name in NO_GRADIENTS:
         assert result.outcome == "not_offered"

@@ -90,6 +90,8 @@ def gate(parameters: dict[str, np.ndarray], name: str, kind: str, letter: str) -
         ("ncnn", "gru", "bias_c", slice(3 * H, 4 * H), "bias_hh_l0", None, lambda a: a),
         ("tinygrad", "lstm", "weight_ih", slice(3 * H, 4 * H), "weight_ih_l0", "o", lambda a: a),
         ("paddle", "gru", "weight_hh", slice(H, 2 * H), "weight_hh_l0", "z", lambda a: a),
+        ("paddle", "lstm", "weight_ih", slice(2 * H, 3 * H), "weight_ih_l0", "g", lambda a: a),
+        ("paddle", "lstm", "weight_ho", slice(None), "weight_hr_l0", None, lambda a: a.T),
     ],
 )
 def test_a_gate_lies_where_the_documentation_says(

@@ -28,9 +28,11 @@ BUILT_IN = {
     "keras-tensorflow": "rnn_conformance.backends.keras:KerasTensorFlowBackend",
     "keras-torch": "rnn_conformance.backends.keras:KerasTorchBackend",
     "mlx": "rnn_conformance.backends.mlx:MlxBackend",
+    "ncnn": "rnn_conformance.backends.ncnn:NcnnBackend",
     "numpy": "rnn_conformance.backends.numpy:NumPyBackend",
     "opencv": "rnn_conformance.backends.opencv:OpenCvBackend",
     "openvino": "rnn_conformance.backends.openvino:OpenVinoBackend",
+    "paddle": "rnn_conformance.backends.paddle:PaddleBackend",
     "tflite": "rnn_conformance.backends.tflite:TfliteBackend",
     "tinygrad": "rnn_conformance.backends.tinygrad:TinygradBackend",
     "tract": "rnn_conformance.backends.tract:TractBackend",
@@ -45,11 +47,13 @@ EXTRAS = {  # what to install for each file of this folder
     "flax": "flax",
     "haiku": "haiku",
     "mlx": "mlx",
+    "ncnn": "ncnn",
     "onnx_reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime_torch_export": "onnxruntime-torch-export",
     "opencv": "opencv",
     "openvino": "openvino",
+    "paddle": "paddle",
     "tflite": "tflite",
     "tinygrad": "tinygrad",
     "tract": "tract",
@@ -63,7 +67,8 @@ EXTRAS = {  # what to install for each file of this folder
 }
 
 
-CRASHING = frozenset({"onnxruntime", "onnxruntime-torch-export", "openvino", "tract"})  # what ends processes
+# what ends processes
+CRASHING = frozenset({"ncnn", "onnxruntime", "onnxruntime-torch-export", "openvino", "paddle", "tract"})
 
 
 def available() -> dict[str, str]:
