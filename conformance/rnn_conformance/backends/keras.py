@@ -34,16 +34,16 @@ WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  
 class KerasLayer(Layer):
     """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order.
 
-    The second layer is unrolled. The third one is stateful, but in Bidirectional, which cannot be called then
-    (reports/README.md): its state is reset before each call, calls wait for one another, and for a batch of another
-    size it is built anew, for "the batch size must be static".
+    The second layer is unrolled, but in Bidirectional on torch, where that fails with a mask (reports/README.md). The
+    third one is stateful, but in Bidirectional, which cannot be called then: its state is reset before each call, calls
+    wait for one another, and for a batch of another size it is built anew, for "the batch size must be static".
     """
 
     def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
         self.backend = backend
         self.config = config
         self.held = {name: array.copy() for name, array in parameters.items()}
-        self.ways = WAYS[:2] if config.bidirectional else WAYS
+        self.ways = WAYS[: backend.ways_of_bidirectional] if config.bidirectional else WAYS
         self.stateful = not config.bidirectional and config.num_layers >= len(WAYS)
         self.turn: AbstractContextManager[Any] = threading.RLock() if self.stateful else nullcontext()
         self.build(1)
@@ -162,6 +162,7 @@ class KerasBackend(Backend):
     # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
     policy = replace(Policy(), unbatched=False, zero_length="state")
     keras_backend = ""
+    ways_of_bidirectional = 2  # of WAYS, those that Bidirectional can be called with
 
     def __init__(self) -> None:
         imported = sys.modules.get("keras")
@@ -270,6 +271,7 @@ class KerasTorchBackend(KerasBackend):
     """Keras on PyTorch."""
 
     keras_backend = "torch"
+    ways_of_bidirectional = 1
 
     def __init__(self) -> None:
         super().__init__()
