@@ -115,7 +115,8 @@ EXTRA_OF = {name: EXTRAS.get(target.partition(":")[0].rpartition(".")[2], "") fo
 
 @pytest.mark.parametrize("name", sorted(name for name, extra in EXTRA_OF.items() if extra))
 def test_a_missing_library_gets_one_sentence_that_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for missing in ("torch", "onnx", "onnxruntime", "openvino", "cv2", "keras", "jax", "flax", "equinox", "haiku"):
+    others = ("openvino", "cv2", "keras", "jax", "flax", "equinox", "haiku", "ncnn", "paddle")
+    for missing in ("torch", "onnx", "onnxruntime", *others):
         monkeypatch.setitem(sys.modules, missing, None)
     for loaded in [other for other in sys.modules if other.startswith("rnn_conformance.backends.")]:
         monkeypatch.delitem(sys.modules, loaded)
