@@ -77,13 +77,16 @@ class BiasesFused(Kernel):
 
 @control()
 class ProductsStepByStep(Kernel):
-    """The input's product is computed at its own step, one row of the batch after another."""
+    """The input's product is computed at its own step, one row of the batch after another, added up in a wider type."""
 
     def project_input(self, x: Tensor, lane: Lane) -> Tensor:
         return torch.stack([super(ProductsStepByStep, self).project_input(step, lane) for step in x])
 
     def matmul(self, x: Tensor, w: Tensor) -> Tensor:
-        return torch.stack([super(ProductsStepByStep, self).matmul(row, w) for row in x]) if len(x) else x @ w.mT
+        if not len(x):
+            return x @ w.mT
+        wider = wide(w)  # in which the gradients of the rows meet too: in bfloat16 the 257th of them would be lost
+        return torch.stack([super(ProductsStepByStep, self).matmul(wide(row), wider) for row in x]).to(x.dtype)
 
 
 @control(cells="lstm rnn")
