@@ -13,7 +13,7 @@ from rnn_conformance.verdict import printable
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BACKENDS = ROOT / "docs" / "backends-table.md"
-NONE = "no record: "  # how the state of a backend without one begins
+NONE = "no record: "  # what the state of a backend without one says, before the reason
 BEGIN, END = "<!-- verdicts of the records in reports/ -->\n", "<!-- end of verdicts -->\n"
 
 
@@ -36,7 +36,7 @@ def table(found: dict[str, Record]) -> str:
 def unrecorded() -> dict[str, str]:
     """Why there is no record of a backend, as docs/backends-table.md has it, by the backend's name."""
     rows = [line.strip("| ").split(" | ") for line in BACKENDS.read_text("utf-8").splitlines() if line.startswith("| ")]
-    return {row[0]: row[-1].removeprefix(NONE) for row in rows if row[-1].startswith(NONE)}
+    return {row[0]: row[-1].partition(NONE)[2] for row in rows if NONE in row[-1]}
 
 
 def with_table(text: str) -> str:
