@@ -12,7 +12,7 @@ CONSTRAINTS = ("-c", "constraints.txt")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # processes share the processors; threads would fight
 NO_AMX = ONE_THREAD | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}  # whose products leak NaN: reports/README.md
 
-BACKENDS = {  # each with the extra that installs its library
+BACKENDS = {  # each with the extra that installs its library, if one is needed
     "equinox": "equinox",
     "flax": "flax",
     "haiku": "haiku",
@@ -21,6 +21,7 @@ BACKENDS = {  # each with the extra that installs its library
     "keras-torch": "keras-torch",
     "mlx": "mlx",
     "ncnn": "ncnn",
+    "numpy": "",
     "onnx-reference": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxruntime-torch-export": "onnxruntime-torch-export",
@@ -39,6 +40,9 @@ BACKENDS = {  # each with the extra that installs its library
     "torch-quantized": "torch",
     "torch-script": "torch",
 }
+
+SHAPED = {"flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
+SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
 NUMPY_1 = re.compile(r"onnxruntime==1\.(\d|1[0-8])\..*")  # NumPy 2 breaks these and their metadata do not say so
 
@@ -124,7 +128,7 @@ def conformance_of(backend: str, extra: str) -> None:
             other.append(arguments[at + 1])
             del arguments[at : at + 2]
         other += ["numpy<2"] * any(map(NUMPY_1.fullmatch, other))
-        session.install(*(() if other else CONSTRAINTS), f".[{extra}]", *other)
+        session.install(*(() if other else CONSTRAINTS), f".[{extra}]" if extra else ".", *other)
         session.run("rnn-conformance", "run", "--backend", backend, *arguments, env=ONE_THREAD)
 
 
@@ -141,7 +145,11 @@ def published(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gallery(session: nox.Session) -> None:
-    """Make every record and report again, and the matrix of all, going on past a backend that cannot be installed."""
+    """Make every record and report again, and the matrix of all, going on past a backend that cannot be installed.
+
+    What compiles for each shape is tried with the profile smoke.
+    """
     for backend in BACKENDS:
-        session.notify(f"conformance-{backend}", session.posargs)
+        profile = ("--profile", "smoke") if backend in SHAPED else ()
+        session.notify(f"conformance-{backend}", (*profile, *session.posargs))
     session.notify("published", ())
