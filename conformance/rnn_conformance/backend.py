@@ -28,6 +28,7 @@ class Policy:
     empty_batch: Literal["refused", "empty"] = "empty"  # B = 0: an error, or empty results
     zero_length: Literal["refused", "state"] = "refused"  # one of several lengths is 0: an error, or its state returned
     lengths: bool = True  # whether variable lengths are taken at all
+    padding: Literal["zero", "undefined"] = "zero"  # output beyond a length: zeros, or nothing that is promised
     flush_subnormals: bool = False  # whether numbers below the smallest normal one may become zero
     unbatched: bool = True  # whether input may come without a batch axis
 
@@ -55,7 +56,8 @@ class Layer(ABC):
             training: whether dropout acts.
 
         Returns:
-            output, zero beyond each length, and (h_n, c_n) for an LSTM, h_n for others.
+            output, zero beyond each length unless the policy says that it is undefined there, and (h_n, c_n) for an
+            LSTM, h_n for others.
         """
 
     def gradients(

@@ -6,10 +6,10 @@ import ast
 import operator
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -35,22 +35,39 @@ FIELDS = frozenset(
 )
 
 
-class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One known deviation."""
+class _Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of a deviation, but for the check that finds it."""
 
-    check: str
     reason: str
     where: str = "True"
     issue: str = ""
     sometimes: bool = False  # whether some cases of the region pass, so that a unit of work may meet no other
+
+
+class Expectation(_Deviation, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One known deviation."""
+
+    check: str
 
     def covers(self, check: str, case: Case) -> bool:
         """Whether a failure of this check in this case is expected."""
         return check == self.check and bool(_value(_parsed(self.where), fields_of(case)))
 
 
+class _Entry(_Deviation, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A deviation as a file has it, found by one check or by several."""
+
+    check: str | Annotated[list[str], msgspec.Meta(min_length=1)]
+
+    def expectations(self) -> Iterator[Expectation]:
+        """One for each check."""
+        shared = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "check"}
+        for check in [self.check] if isinstance(self.check, str) else self.check:
+            yield Expectation(check=check, **shared)
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    expectation: list[Expectation] = []
+    expectation: list[_Entry] = []
 
 
 def fields_of(case: Case) -> dict[str, Any]:
@@ -70,11 +87,12 @@ def read_expectations(path: Path, checks: Iterable[str]) -> tuple[Expectation, .
     """
     known = set(checks)
     try:
-        found = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).expectation
+        entries = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).expectation
     except OSError as error:
         raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise WrongUse(f"{path} is not a file of expectations: {error}") from error
+    found = tuple(expectation for entry in entries for expectation in entry.expectations())
     for expectation in found:
         if expectation.check not in known:
             raise WrongUse(f"{path}: there is no check {expectation.check!r}; `rnn-conformance checks` lists them")
@@ -84,7 +102,7 @@ def read_expectations(path: Path, checks: Iterable[str]) -> tuple[Expectation, .
             _verify(_parsed(expectation.where), DEEPEST)
         except ValueError as error:
             raise WrongUse(f"{path}: where = {expectation.where!r} {error}") from error
-    return tuple(found)
+    return found
 
 
 @cache

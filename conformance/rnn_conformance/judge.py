@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic
-from rnn_conformance.backend import Array
+from rnn_conformance.backend import Array, Policy
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.config import LayerConfig, numpy_dtype
-from rnn_conformance.oracle import STATES, Inputs, Upstream, gradient_truth, truth_of
+from rnn_conformance.oracle import STATES, Inputs, Upstream, gradient_truth, truth_of, zero_beyond
 from rnn_conformance.trace import Called, Differentiated
 
 
@@ -32,6 +32,7 @@ class Judge:
     """Holds calls to the oracle, within the arithmetic that is declared or a house rule."""
 
     arithmetic: Arithmetic
+    policy: Policy
     rtol: float | None = None
     atol: float | None = None
 
@@ -49,6 +50,9 @@ class Judge:
         shapes |= {name: (config.lanes, rows, size) for name, size in zip(STATES, config.state_sizes, strict=False)}
         if (ill := _ill_formed(found, shapes, config, call)) or not steps * rows:
             return ill
+        if self.policy.padding == "undefined" and call.lengths is not None:
+            output = zero_beyond(time_major(config, call, call.output), call.lengths)
+            found["output"] = _own(config, call, "output", output)
         truth = truth_of(config, inputs, self.arithmetic)
         return None if truth.overflows else self._first(found, truth.budgets, config, call)
 

@@ -90,6 +90,12 @@ class Inputs:
 STATES = ("h_n", "c_n")
 
 
+def zero_beyond(output: Array, lengths: Sequence[int]) -> Array:
+    """Time-major output (T, B, features) with zeros beyond the length of each row."""
+    within = np.arange(len(output))[:, np.newaxis] < np.array(lengths)
+    return np.where(within[:, :, np.newaxis], output, np.zeros((), output.dtype))
+
+
 @dataclass(frozen=True)
 class Truth:
     """The oracle's answer to one case."""

@@ -48,7 +48,7 @@ def script_of(check: Check, case: Case, error: Broken, subject: Subject) -> str:
 def _plain(check: Check, case: Case, error: Broken, subject: Subject, dialect: Dialect) -> str:
     """The script without the suite's checks, where there can be one."""
     trace = _observed(check, case, subject)
-    judge = Judge(subject.backend.arithmetic(case.config.dtype), subject.rtol, subject.atol)
+    judge = Judge(subject.backend.arithmetic(case.config.dtype), subject.backend.policy, subject.rtol, subject.atol)
     said = [f"{check.id}: {check.sentence}", str(case)]
     raised = isinstance(error, BackendRaised) or getattr(error, "outcome", "failed") == "crashed"
     if raised or "must be refused" in str(error):

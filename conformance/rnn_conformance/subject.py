@@ -17,7 +17,7 @@ from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
 from rnn_conformance.config import LayerConfig, numpy_dtype
 from rnn_conformance.measured import Measured, axes_of
-from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of
+from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of, zero_beyond
 
 Array = np.ndarray[Any, Any]
 
@@ -248,7 +248,7 @@ class DrivenLayer:
                 given = self.layer.forward(native, native_hx, lengths=lengths, training=training)
         except Exception as error:
             raise BackendRaised(f"forward on input {tuple(native.shape)}", error) from error
-        arrays = self._verified(given, steps, rows, batched)
+        arrays = self._verified(given, steps, rows, batched, lengths)
         return Result(native, native_hx, given[0], given[1], arrays)
 
     def wrongly(self, input: Array | None, hx: Any, lengths: Sequence[int] | None) -> None:
@@ -304,7 +304,7 @@ class DrivenLayer:
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = hx.native_state if hx else self._outward_state(inputs.hx, batched, case.layout)
-        d_output, d_state = self._outward_upstream(upstream, batched, upstream_layout or case.layout)
+        d_output, d_state = self._outward_upstream(upstream, batched, upstream_layout or case.layout, inputs.lengths)
         try:
             with _quiet(), self.subject._timed():
                 output, state, found = self.layer.gradients(
@@ -315,7 +315,7 @@ class DrivenLayer:
         except Exception as error:
             raise BackendRaised(f"the gradients of a call on input {tuple(native.shape)}", error) from error
         steps, rows = inputs.input.shape[:2]
-        arrays = self._verified((output, state), steps, rows, batched)
+        arrays = self._verified((output, state), steps, rows, batched, inputs.lengths)
         result = Result(native, native_hx, output, state, arrays)
         return result, self._verified_gradients(found, native_hx is not None, steps, rows, batched, frozen)
 
@@ -334,12 +334,13 @@ class DrivenLayer:
         batched = case.batch_size is not None
         native = self._outward(self.own_form(inputs.input, batched), case.layout)
         native_hx = self._outward_state(inputs.hx, batched, case.layout)
-        gradients_by_results = self._outward_upstream(upstream, batched, case.layout)
+        gradients_by_results = self._outward_upstream(upstream, batched, case.layout, inputs.lengths)
         steps, rows = inputs.input.shape[:2]
         output, state, differentiate = self._asked(
             "differentiating later", lambda: self.layer.taped(native, native_hx, inputs.lengths)
         )
-        result = Result(native, native_hx, output, state, self._verified((output, state), steps, rows, batched))
+        arrays = self._verified((output, state), steps, rows, batched, inputs.lengths)
+        result = Result(native, native_hx, output, state, arrays)
 
         def gradients() -> dict[str, Array]:
             found = self._asked("differentiating a call", lambda: differentiate(*gradients_by_results))
@@ -347,8 +348,10 @@ class DrivenLayer:
 
         return result, gradients
 
-    def _outward_upstream(self, upstream: Upstream, batched: bool, layout: str) -> tuple[Any, Any]:
-        output = self._outward(self.own_form(upstream.output, batched), layout)
+    def _outward_upstream(
+        self, upstream: Upstream, batched: bool, layout: str, lengths: Sequence[int] | None
+    ) -> tuple[Any, Any]:
+        output = self._outward(self.own_form(self._promised(upstream.output, lengths), batched), layout)
         return output, self._outward_state(upstream.state, batched, layout)
 
     def _verified_gradients(
@@ -384,7 +387,10 @@ class DrivenLayer:
             raise BackendRaised("the same call once more", error) from error
         steps, rows = result.arrays["output"].shape[:2]
         return replace(
-            result, native_output=given[0], native_state=given[1], arrays=self._verified(given, steps, rows, batched)
+            result,
+            native_output=given[0],
+            native_state=given[1],
+            arrays=self._verified(given, steps, rows, batched, None),
         )
 
     def often(self, result: Result, times: int) -> None:
@@ -446,7 +452,15 @@ class DrivenLayer:
         parts = tuple(self._outward(part if batched else part[:, 0], layout) for part in hx)
         return parts if self.config.kind == "lstm" else parts[0]
 
-    def _verified(self, given: Any, steps: int, rows: int, batched: bool) -> dict[str, Array]:
+    def _promised(self, output: Array, lengths: Sequence[int] | None) -> Array:
+        """Time-major output, or its gradient, with zeros beyond each length where the policy promises nothing there."""
+        if lengths is None or self.subject.backend.policy.padding == "zero":
+            return output
+        return zero_beyond(output, lengths)
+
+    def _verified(
+        self, given: Any, steps: int, rows: int, batched: bool, lengths: Sequence[int] | None
+    ) -> dict[str, Array]:
         """The results as time-major arrays, once they have the form that torch.nn's page gives them."""
         if not isinstance(given, tuple) or len(given) != 2:
             raise Broken(f"forward must give (output, state), not {_kind(given)}")
@@ -461,6 +475,7 @@ class DrivenLayer:
                 "output", output, (steps, rows, self.config.output_size), batched, self.config.batch_first
             )
         }
+        arrays["output"] = self._promised(arrays["output"], lengths)
         for (name, part), size in zip(parts.items(), self.config.state_sizes, strict=True):
             arrays[name] = self._read(name, part, (self.config.lanes, rows, size), batched, False)
         return arrays

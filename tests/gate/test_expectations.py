@@ -98,7 +98,9 @@ def test_anything_else_is_refused(where: str, due: str, tmp_path: Path) -> None:
         ("[[expectation]]\ncheck = 'values.nope'\nreason = 'r'", "there is no check 'values.nope'"),
         ("[[expectation]]\ncheck = 'values.cell'\nreason = 'r'\nwhen = 'x'", "unknown field `when`"),
         ("[[expectations]]\ncheck = 'values.cell'\nreason = 'r'", "unknown field `expectations`"),
-        ("[[expectation]]\ncheck = 3\nreason = 'r'", "Expected `str`, got `int`"),
+        ("[[expectation]]\ncheck = 3\nreason = 'r'", "Expected `str | array`, got `int`"),
+        ("[[expectation]]\ncheck = []\nreason = 'r'", "of length >= 1"),
+        ("[[expectation]]\ncheck = ['values.cell', 'values.nope']\nreason = 'r'", "there is no check 'values.nope'"),
         ("expectation = ", "is not a file of expectations"),
     ],
 )
@@ -107,6 +109,14 @@ def test_a_file_that_is_not_well_formed(text: str, due: str, tmp_path: Path) -> 
     path.write_text(text)
     with pytest.raises(WrongUse, match=due):
         read_expectations(path, load_checks())
+
+
+def test_one_reason_for_several_checks(tmp_path: Path) -> None:
+    path = tmp_path / "expectations.toml"
+    path.write_text("[[expectation]]\ncheck = ['values.cell', 'values.stack']\nreason = 'r'\nwhere = 'not bias'\n")
+    cell, stack = read_expectations(path, load_checks())
+    assert cell == Expectation(check="values.cell", reason="r", where="not bias")
+    assert stack == Expectation(check="values.stack", reason="r", where="not bias")
 
 
 TOKENS = [*sorted(FIELDS), "and", "or", "not", "in", "==", "<", ">=", "(", ")", ",", "-", "1", "0.5", "'lstm'", "None"]

@@ -20,7 +20,8 @@ class FlaxBackend(JaxBackend):
     """Flax's own RNN, which scans a cell over a sequence."""
 
     name = "flax"
-    policy = replace(JaxBackend.policy, lengths=True)
+    # flax.linen.RNN: "The output elements corresponding to padding elements are NOT zeroed out"
+    policy = replace(JaxBackend.policy, lengths=True, padding="undefined")
 
     @property
     def version(self) -> str:
@@ -65,10 +66,6 @@ class FlaxBackend(JaxBackend):
             tree = {"forward_rnn": {"cell": trees[0]}, "backward_rnn": {"cell": trees[1]}}
             given = None if carries is None else tuple(carries)
             finals, output = both.apply({"params": tree}, x, initial_carry=given, **options)
-        if lengths is not None:  # "elements corresponding to padding elements are NOT zeroed out"
-            steps = jnp.arange(x.shape[1] if config.batch_first else x.shape[0])
-            running = steps < lengths[:, None] if config.batch_first else steps[:, None] < lengths
-            output = jnp.where(running[..., None], output, jnp.zeros((), output.dtype))
         return output, [tuple(reversed(final)) if isinstance(final, tuple) else (final,) for final in finals]
 
     def cell(self, config: LayerConfig) -> nn.RNNCellBase:
