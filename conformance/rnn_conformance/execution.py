@@ -69,8 +69,8 @@ def run_unit(
     examples = max(1, round(EXAMPLES[profile] * check.share))
     if explicit_failure:
         examples = max(examples, SEARCH)
-    if few is not None:  # drawn where there are no others, and one more, for the first that is drawn is trivial
-        examples = 0 if tried else min(examples, few + 1)
+    if few is not None:  # drawn where no other said anything, and one more, for the first that is drawn is trivial
+        examples = 0 if run.examples else min(examples, few + 1)
     refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
     if examples and (not tried or not refused):
         _generate(run, unit, examples, database)

@@ -30,11 +30,8 @@ BFLOAT16_OPSET = 22  # in which the operators take bfloat16
 class Graph:
     """A model that grows by a layer at a time."""
 
-    def __init__(
-        self, config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool, split: bool
-    ) -> None:
+    def __init__(self, config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> None:
         self.config = config
-        self.split = split
         self.parameters = parameters
         self.element = helper.np_dtype_to_tensor_dtype(numpy_dtype(config.dtype))
         self.states = ("h", "c")[: len(config.state_sizes)]
@@ -78,7 +75,7 @@ class Graph:
         given = [f"{state}_0_{layer}" if self.hx else "" for state in self.states]
         left = [f"{state}_n_{layer}" for state in self.states]
         y = f"y_{layer}"
-        if config.bidirectional and self.split and layer % 2:
+        if config.bidirectional and layer % 2:
             self.two_nodes(layer, own, below, given, left, y)
         else:
             direction = "bidirectional" if config.bidirectional else "forward"
@@ -124,15 +121,12 @@ class Graph:
         self.node(config.kind.upper(), inputs, results, **attributes)
 
 
-def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool, split: bool = True) -> Any:
+def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> Any:
     """The model of a stack whose inputs are `input`, and where asked for `lengths` and h_0_0, c_0_0, h_0_1, ...
 
     Its outputs are `output`, and h_n_0, c_n_0, h_n_1, ..., the states of each layer.
-
-    Args:
-        split: whether the directions of every second layer are nodes of their own.
     """
-    graph = Graph(config, parameters, hx, lengths, split)
+    graph = Graph(config, parameters, hx, lengths)
     for layer in range(config.num_layers):
         below = f"x_{layer}" if layer else "input"
         graph.layer(layer, below, f"x_{layer + 1}" if layer + 1 < config.num_layers else "output")
@@ -173,9 +167,7 @@ class OnnxLayer(Layer):
     def run(self, hx: bool, lengths: bool) -> Run:
         """The compiled model that has these inputs."""
         if (hx, lengths) not in self.compiled:
-            self.compiled[hx, lengths] = self.backend.compile(
-                model_of(self.config, self.held, hx, lengths, self.backend.two_nodes)
-            )
+            self.compiled[hx, lengths] = self.backend.compile(model_of(self.config, self.held, hx, lengths))
         return self.compiled[hx, lengths]
 
     def by_layer(self, name: str, part: Array) -> dict[str, Array]:
@@ -194,7 +186,6 @@ class OnnxBackend(Backend):
     """What runs ONNX models."""
 
     policy = replace(Policy(), unbatched=False)
-    two_nodes = True  # whether it is given the directions of a layer as two nodes, too
 
     @abstractmethod
     def compile(self, model: Any) -> Run:

@@ -18,15 +18,10 @@ from rnn_conformance.config import LayerConfig
 
 
 class OpenCvBackend(OnnxBackend):
-    """cv2.dnn, for inference in float32.
-
-    It takes sequence_lens, clip and input_forget without a word and ignores them, and P and float64 and is wrong:
-    docs/backends-table.md says so. None of these is offered here.
-    """
+    """cv2.dnn, for inference in float32."""
 
     name = "opencv"
-    two_nodes = False  # a GRU whose direction is reverse is computed forward
-    policy = replace(OnnxBackend.policy, lengths=False, empty_batch="refused")
+    policy = replace(OnnxBackend.policy, empty_batch="refused")
 
     def __init__(self) -> None:
         cv2.setNumThreads(1)
@@ -35,10 +30,6 @@ class OpenCvBackend(OnnxBackend):
     def version(self) -> str:
         """OpenCV's."""
         return str(cv2.__version__)
-
-    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """The attribute `linear_before_reset`."""
-        return {"reset_after": (True, False)} if cell == "gru" else {}
 
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is what it refuses itself, and all but float32."""

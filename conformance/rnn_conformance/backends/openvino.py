@@ -25,13 +25,10 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 class OpenVinoBackend(OnnxBackend):
     """OpenVINO's CPU plugin.
 
-    It takes P and input_forget without a word and ignores them, takes sequence_lens and ignores it where shapes are
-    dynamic, and mixes up a forward and a reverse node that share their input: reports/README.md shows each. Here
-    neither of the first two is offered, lengths go to a model of static shapes, and directions share a node.
+    It ignores sequence_lens where shapes are dynamic (reports/README.md): it gets them with a model of static shapes.
     """
 
     name = "openvino"
-    two_nodes = False
     policy = replace(OnnxBackend.policy, empty_sequence="state", zero_length="state")
 
     def __init__(self) -> None:
@@ -41,11 +38,6 @@ class OpenVinoBackend(OnnxBackend):
     def version(self) -> str:
         """OpenVINO's."""
         return str(openvino.__version__)
-
-    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """The attributes `clip` and `linear_before_reset`."""
-        found: dict[str, tuple[Any, ...]] = {"clip": (0.0, 1.5)}
-        return found | {"reset_after": (True, False)} if cell == "gru" else found
 
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is what it refuses itself, and a dtype that it does not compute in."""

@@ -19,14 +19,9 @@ from rnn_conformance.config import LayerConfig
 
 
 class TractBackend(OnnxBackend):
-    """tract, whose recurrent operators need sizes that are known.
-
-    It takes clip, input_forget and activations without a word and ignores them, and runs a node whose direction is
-    reverse forward: reports/README.md shows it. None of these is offered here.
-    """
+    """tract, whose recurrent operators need sizes that are known."""
 
     name = "tract"
-    two_nodes = False
     policy = replace(OnnxBackend.policy, lengths=False)  # Non constant seq_len is not supported
 
     @property
@@ -34,14 +29,8 @@ class TractBackend(OnnxBackend):
         """That of tract."""
         return str(tract.version())
 
-    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """The attribute `linear_before_reset` and the input P."""
-        return {"gru": {"reset_after": (True, False)}, "lstm": {"peepholes": (False, True)}}.get(cell, {})
-
     def supports(self, config: LayerConfig) -> str | None:
-        """Not offered is what it refuses itself, in its own words, and what it ignores."""
-        if config.nonlinearity == "relu":
-            return "tract ignores the attribute `activations`"
+        """Not offered is what it refuses itself, in its own words."""
         if config.batch_first and config.bidirectional:
             return "tract: Output mismatch after rewiring expansion, where layout is 1 and there are two directions"
         if config.dtype == "float16":  # of operator LSTM where there is no initial_h, of the others always
