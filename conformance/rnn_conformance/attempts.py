@@ -12,6 +12,7 @@ from rnn_conformance.isolate import IsolatedBackend, death_of
 from rnn_conformance.subject import Broken, NotOffered, SaysNothing, Subject
 
 REFUSALS = 40  # cases in a row that a backend does not offer, after which no more are drawn
+SKIPS = 100  # cases in a row within regions of expectations that have shown their failure, likewise
 SHRINKS = 150  # cases tried to make a failing one smaller
 DEATHS = {"crashed": 60, "timed_out": 3}  # of them those that may end the backend's process, which takes time
 
@@ -28,7 +29,8 @@ class Attempts:
     unsupported: int = 0  # of these, cases whose config the backend does not support
     expectations: tuple[Expectation, ...] = ()
     failure: tuple[Case, Broken] | None = None
-    expected: tuple[Case, Broken, Expectation] | None = None
+    expected: dict[Expectation, tuple[Case, Broken]] = field(default_factory=dict)  # the first failure in its region
+    skipped: int = 0  # cases in a row that were not tried, for their region had its failure
     spared: Expectation | None = None  # an expectation whose region was entered without harm
     failures: dict[Case, Broken] = field(default_factory=dict)
     shrinks: int = 0
@@ -40,7 +42,7 @@ class Attempts:
         if case in self.failures:
             self.failure = (case, self.failures[case])
             raise self.failures[case]
-        if not self.examples and sum(self.not_offered.values()) > REFUSALS:
+        if self.skipped > SKIPS or (not self.examples and sum(self.not_offered.values()) > REFUSALS):
             return True
         self.shrinks += bool(self.failures)
         if self.shrinks > SHRINKS or self.tired:
@@ -61,15 +63,16 @@ class Attempts:
         """Whether its process died so often that no new failure is looked for."""
         return any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items())
 
-    def fail(self, case: Case, error: Broken) -> None:
-        """Keep a failure of the check's machine, of which the last is the smallest."""
+    def fail(self, case: Case, error: Broken) -> bool:
+        """Keep a failure of the check's machine, of which the last is the smallest; whether it is undeclared."""
         if death := death_of(self.subject.backend):
             error = type(death)(str(error))
         self.grow_tired(error)
         if expectation := self.expectation(case):
-            self.expected = self.expected or (case, error, expectation)
+            self.expected.setdefault(expectation, (case, error))
         else:
             self.failure = (case, error)
+        return expectation is None
 
     def lived(self) -> None:
         """Count one life of the check's machine."""
@@ -80,11 +83,15 @@ class Attempts:
         self.not_offered[reason] = self.not_offered.get(reason, 0) + 1
 
     def attempt(self, case: Case) -> bool:
-        """Try one case; whether it said anything.
+        """Try one case, unless it is known; whether it said anything.
 
         Raises:
             Broken: where the backend is at fault.
         """
+        if self.known(case):
+            self.skipped += 1
+            return False
+        self.skipped = 0
         self.subject.measured.case = case
         self.note(case)
         try:
@@ -98,7 +105,7 @@ class Attempts:
         except Broken as error:
             self.count(case)
             if expectation := self.expectation(case):
-                self.expected = self.expected or (case, error, expectation)
+                self.expected.setdefault(expectation, (case, error))
                 return True
             self.failure = (case, error)
             raise
@@ -128,3 +135,7 @@ class Attempts:
     def expectation(self, case: Case) -> Expectation | None:
         """The declared deviation to which a failure in this case would belong."""
         return next((e for e in self.expectations if e.covers(self.check.id, case)), None)
+
+    def known(self, case: Case) -> bool:
+        """Whether it lies in a region that has shown its failure: another would take the place of a case outside."""
+        return self.expectation(case) in self.expected

@@ -125,7 +125,7 @@ def _generate(run: Attempts, unit: Unit, examples: int, database: ExampleDatabas
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
     except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
-        if run.failure is None and run.expected is None:
+        if run.failure is None and not run.expected:
             raise
     except Unsatisfiable:
         return

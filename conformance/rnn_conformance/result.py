@@ -24,7 +24,7 @@ def result_of(run: Attempts, unit: Unit, failure: tuple[Case, Broken] | None, se
     measured = run.subject.measured
     if failure is not None:
         outcome: Outcome = failure[1].outcome
-    elif run.expected is not None:
+    elif run.expected:
         outcome = "expected_failure"
     elif run.spared is not None:
         outcome = "unexpected_pass"
@@ -35,8 +35,9 @@ def result_of(run: Attempts, unit: Unit, failure: tuple[Case, Broken] | None, se
     else:
         outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
-    if outcome == "expected_failure" and run.expected is not None:
-        failure, reason = run.expected[:2], run.expected[2].reason
+    if outcome == "expected_failure":
+        expectation, failure = next(iter(run.expected.items()))
+        reason = expectation.reason
     if outcome == "unexpected_pass" and run.spared is not None:
         reason = f"expected to fail where {run.spared.where} ({run.spared.reason}), and did not: take that back"
     return CheckResult(

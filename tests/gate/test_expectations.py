@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from hypothesis import strategies as st
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
-from rnn_conformance.covering import covering_cases
-from rnn_conformance.execution import COVERING, EXAMPLES, run_unit
+from rnn_conformance.execution import EXAMPLES, run_unit
 from rnn_conformance.expectations import FIELDS, Expectation, fields_of, read_expectations
 from rnn_conformance.record import CheckResult
 from rnn_conformance.run import load_checks
@@ -157,28 +157,32 @@ def expecting(where: str, check: str = "values.stack") -> tuple[Expectation, ...
     return (Expectation(check=check, reason="a known deviation", where=where),)
 
 
-def ran(backend: Any, where: str | None, check: str = "values.stack") -> CheckResult:
-    from dataclasses import replace
-
+def ran(
+    backend: Any, where: str | None, check: str = "values.stack", profile: str = "smoke", **options: Any
+) -> CheckResult:
     known = () if where is None else expecting(where, check)
-    return run_unit(load_checks()[check], replace(UNIT, check=check), backend, "smoke", expectations=known)
+    unit = replace(UNIT, check=check)
+    return run_unit(load_checks()[check], unit, backend, profile, expectations=known, **options)
 
 
-def test_an_expected_failure_is_confirmed_once_and_never_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rnn_conformance.attempts import Attempts
-
+def test_an_expected_failure_is_confirmed_once_and_never_shrunk() -> None:
     tried: list[Case] = []
-    attempt = Attempts.attempt
-    monkeypatch.setattr(Attempts, "attempt", lambda run, case: (tried.append(case), attempt(run, case))[1])
-    expected = ran(SwappedGates(), "True")
+    expected = ran(SwappedGates(), "True", note=tried.append)
     assert expected.outcome == "expected_failure"
     assert expected.reason == "a known deviation"
     assert expected.finding is not None
-    assert expected.finding.case == str(tried[0])  # the first, as it was drawn
-    check = load_checks()["values.stack"]
-    assert check.explicit is not None
-    begun = len(check.explicit(UNIT)) + len(covering_cases(UNIT, check.drawn, COVERING["smoke"], {}))
-    assert len(tried) == begun + EXAMPLES["smoke"]  # and not one to make it smaller
+    assert [expected.finding.case] == [str(case) for case in tried]  # the first, as it was drawn, and no other
+
+
+@pytest.mark.parametrize("check", ["values.stack", "purity.life"])
+def test_a_region_takes_no_place_of_the_cases_beside_it(check: str) -> None:
+    wide: list[Case] = []
+    where = "hidden_size >= 3 or bidirectional"
+    there = Expectation(check=check, reason="for this test", where=where)
+    ran(WrongWhenWide(), where, check, "ci", note=lambda case: wide.append(case) if there.covers(check, case) else None)
+    assert len(wide) == 1
+    narrow = ran(WrongWhenWide(), where, check, "ci").examples - 1
+    assert narrow >= EXAMPLES["ci"] * load_checks()[check].share
 
 
 def test_what_lies_in_the_region_hides_nothing_beside_it() -> None:
