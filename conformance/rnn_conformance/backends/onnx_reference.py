@@ -16,23 +16,15 @@ from rnn_conformance.config import LayerConfig
 
 
 class OnnxReferenceBackend(OnnxBackend):
-    """The reference implementation, held to what it implements.
-
-    It takes sequence_lens, clip and input_forget without a word and ignores them: reports/README.md shows it. They are
-    not offered here, so that everything else is tried.
-    """
+    """The reference implementation, held to what it takes."""
 
     name = "onnx-reference"
-    policy = replace(OnnxBackend.policy, lengths=False, flush_subnormals=True)  # in float16 e^12 overflows
+    policy = replace(OnnxBackend.policy, flush_subnormals=True)  # in float16 e^12 overflows
 
     @property
     def version(self) -> str:
         """That of onnx."""
         return str(onnx.__version__)
-
-    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """linear_before_reset and P."""
-        return {"gru": {"reset_after": (True, False)}, "lstm": {"peepholes": (False, True)}}.get(cell, {})
 
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is what it refuses itself, in its own words."""
