@@ -63,8 +63,8 @@ class Attempts:
         """Whether its process died so often that no new failure is looked for."""
         return any(self.deaths.get(kind, 0) >= most for kind, most in DEATHS.items())
 
-    def fail(self, case: Case, error: Broken) -> bool:
-        """Keep a failure of the check's machine, of which the last is the smallest; whether it is undeclared."""
+    def fail(self, case: Case, error: Broken) -> None:
+        """Keep a failure of the check's machine, of which the last is the smallest."""
         if death := death_of(self.subject.backend):
             error = type(death)(str(error))
         self.grow_tired(error)
@@ -72,7 +72,6 @@ class Attempts:
             self.expected.setdefault(expectation, (case, error))
         else:
             self.failure = (case, error)
-        return expectation is None
 
     def lived(self) -> None:
         """Count one life of the check's machine."""

@@ -18,11 +18,8 @@ Body = Callable[[Subject, Case], None]
 class Log(Protocol):
     """Where a state machine tells what it found."""
 
-    def fail(self, case: Case, error: Broken) -> bool:
-        """It broke here; whether no expectation covers that."""
-
-    def known(self, case: Case) -> bool:
-        """Whether the case lies in the region of an expectation that has shown its failure."""
+    def fail(self, case: Case, error: Broken) -> None:
+        """It broke here."""
 
     def lived(self) -> None:
         """One life has ended well."""

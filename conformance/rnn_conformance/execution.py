@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.database import ExampleDatabase
-from hypothesis.errors import FlakyFailure, FlakyReplay, Unsatisfiable
+from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
 
 from rnn_conformance import world
@@ -124,7 +124,7 @@ def _generate(run: Attempts, unit: Unit, examples: int, database: ExampleDatabas
             drawn()
         else:
             run_state_machine_as_test(seed(unit.entropy)(run.check.machine(unit, run.subject, run)), settings=chosen)
-    except (Broken, FlakyFailure, FlakyReplay, ExceptionGroup):
+    except (Broken, Flaky, ExceptionGroup):
         if run.failure is None and not run.expected:
             raise
     except Unsatisfiable:

@@ -47,9 +47,8 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
                 return
             except Broken as error:
                 broken = Broken(f"after {', '.join(self.told)}: {error}")
-                if log.fail(self.case, broken):
-                    raise broken from error
-                reject()
+                log.fail(self.case, broken)
+                raise broken from error
 
         @initialize(case=cases(unit, unbatched=False, values=CALM, **fixed))
         def born(self, case: Case) -> None:
@@ -63,8 +62,6 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
                 if reason := subject.supports(case.config):
                     log.refuse(reason)
                     reject()
-            if log.known(case):
-                reject()
             log.note(case)
             self.parameters = self.drawn_parameters(0)
             self.other_parameters = self.drawn_parameters(1)
