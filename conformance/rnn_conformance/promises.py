@@ -2,8 +2,9 @@
 
 A check that silently runs on nothing passes; this is the guard against it. A unit of work that is offered promises
 half of the examples that its profile draws for it (`check.EXAMPLES` times the check's share; half, since a backend that
-offers few configs lets others be drawn in vain), and a family what its units promise together. A family that is offered
-and had no time for a single unit has fallen short too.
+offers few configs lets others be drawn in vain), one that fails as expected its failure alone, for more of that region are
+not tried, and a family what its units promise together. A family that is offered and had no time for a single unit has
+fallen short too.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from rnn_conformance.record import CheckResult
 RAN = frozenset({"passed", "expected_failure", "unexpected_pass", "inconclusive"})
 
 
-def promised(check: Check, profile: str, most: int | None = None) -> int:
-    """The examples of one unit of work of this check, on a backend that takes so many at most."""
+def promised(check: Check, profile: str, most: int | None = None, outcome: str = "passed") -> int:
+    """The examples of one unit of work of this check with this outcome, on a backend that takes so many at most."""
+    if outcome == "expected_failure":
+        return 1
     drawn = round(EXAMPLES[profile] * check.share)
     return max(1, (drawn if most is None else min(drawn, most)) // 2)
 
@@ -33,7 +36,7 @@ def shortfalls(results: Iterable[CheckResult], profile: str, most: int | None = 
     for family, units in families.items():
         ran = [unit for unit in units if unit.outcome in RAN]
         due, examples = (
-            sum(promised(CHECKS[unit.id], profile, most) for unit in ran),
+            sum(promised(CHECKS[unit.id], profile, most, unit.outcome) for unit in ran),
             sum(unit.examples for unit in ran),
         )
         if all(unit.outcome == "not_run" for unit in units):

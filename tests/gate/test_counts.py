@@ -52,6 +52,9 @@ def test_a_backend_that_takes_few_examples_promises_fewer() -> None:
 def test_what_is_not_offered_promises_nothing_and_what_failed_says_enough() -> None:
     assert shortfalls([result("values.stack", outcome="not_offered", examples=0)], "ci") == []
     assert shortfalls([result("values.stack", outcome="failed", examples=1)], "ci") == []
+    expected = result("values.stack", outcome="expected_failure", examples=1)
+    assert shortfalls([expected], "ci") == []
+    assert shortfalls([expected, result("values.cell", examples=1)], "ci")  # which excuses no other unit
     assert shortfalls([result("values.stack", outcome="inconclusive", examples=0)], "ci")
 
 
