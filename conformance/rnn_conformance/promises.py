@@ -2,9 +2,9 @@
 
 A check that silently runs on nothing passes; this is the guard against it. A unit of work that is offered promises
 half of the examples that its profile draws for it (`check.EXAMPLES` times the check's share; half, since a backend that
-offers few configs lets others be drawn in vain), one that fails as expected its failure alone, for more of that region are
-not tried, and a family what its units promise together. A family that is offered and had no time for a single unit has
-fallen short too.
+offers few configs lets others be drawn in vain), one that fails as expected its failure alone, for more of that region
+are not tried, and a family what its units promise together. A family that is offered and had no time for a single unit
+has fallen short too.
 """
 
 from __future__ import annotations
