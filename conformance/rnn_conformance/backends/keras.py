@@ -43,8 +43,8 @@ class KerasLayer(Layer):
         self.backend = backend
         self.config = config
         self.held = {name: array.copy() for name, array in parameters.items()}
-        self.ways = WAYS[: backend.ways_of_bidirectional] if config.bidirectional else WAYS
-        self.stateful = not config.bidirectional and config.num_layers >= len(WAYS)
+        self.ways = WAYS[: backend.ways_of_bidirectional if config.bidirectional else backend.ways]
+        self.stateful = any("stateful" in way for way in self.ways[: config.num_layers])
         self.turn: AbstractContextManager[Any] = threading.RLock() if self.stateful else nullcontext()
         self.build(1)
 
@@ -162,7 +162,7 @@ class KerasBackend(Backend):
     # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
     policy = replace(Policy(), unbatched=False, zero_length="state")
     keras_backend = ""
-    ways_of_bidirectional = 2  # of WAYS, those that Bidirectional can be called with
+    ways, ways_of_bidirectional = 3, 2  # so many of WAYS it can be called with, alone and in Bidirectional
 
     def __init__(self) -> None:
         imported = sys.modules.get("keras")
