@@ -322,6 +322,7 @@ class KerasJaxBackend(KerasBackend):
     """Keras on JAX."""
 
     keras_backend = "jax"
+    policy = replace(KerasBackend.policy, flush_subnormals=True)  # as JAX does on the CPU
     max_examples = 1
 
     def __init__(self) -> None:
