@@ -69,6 +69,7 @@ EXTRAS = {  # what to install for each file of this folder
 
 # what ends processes
 CRASHING = frozenset({"ncnn", "onnxruntime", "onnxruntime-torch-export", "openvino", "paddle", "tract"})
+CRASHING |= {"torch-compile", "torch-compile-aot"}
 
 
 def available() -> dict[str, str]:
