@@ -16,6 +16,11 @@ from rnn_conformance.backends.drop_in import ModuleLayer
 from rnn_conformance.backends.torch import TorchBackend
 from rnn_conformance.config import LayerConfig
 
+# Without allow_rnn, Dynamo breaks the graph at every nn.LSTM, GRU and RNN and runs it uncompiled ("Set
+# torch._dynamo.config.allow_rnn=True to enable experimental support for RNN, GRU, and LSTM in Dynamo"); beyond the
+# limits calls are refused. Each holds in the thread that sets it.
+SETTINGS = {"allow_rnn": True, "recompile_limit": 1 << 20, "accumulated_recompile_limit": 1 << 20}
+
 
 class CompiledLayer(ModuleLayer):
     """A compiled module, which shares what was compiled with all that were made alike."""
@@ -26,18 +31,15 @@ class CompiledLayer(ModuleLayer):
         self.compiled = torch.compile(module, backend=compiler, fullgraph=True, dynamic=False)
 
     def _call(self, input: Any, hx: Any) -> Any:
-        return self.compiled(input) if hx is None else self.compiled(input, hx)
+        with torch._dynamo.config.patch(SETTINGS):
+            return self.compiled(input) if hx is None else self.compiled(input, hx)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledLayer:
         return CompiledLayer(deepcopy(self.module, memo), self.config, self.compiler)
 
 
 class TorchCompileBackend(TorchBackend):
-    """PyTorch's modules under torch.compile.
-
-    Without allow_rnn, Dynamo breaks the graph at every nn.LSTM, GRU and RNN and runs it uncompiled ("Set
-    torch._dynamo.config.allow_rnn=True to enable experimental support for RNN, GRU, and LSTM in Dynamo").
-    """
+    """PyTorch's modules under torch.compile."""
 
     # Dynamo takes no packed sequence into one graph: "Attempted to call function marked as skipped"
     policy = replace(Policy(), lengths=False)
@@ -47,9 +49,6 @@ class TorchCompileBackend(TorchBackend):
     def __init__(self) -> None:
         super().__init__()
         self.name = "torch-compile"
-        torch._dynamo.config.allow_rnn = True
-        torch._dynamo.config.recompile_limit = 1 << 20  # beyond it calls are refused
-        torch._dynamo.config.accumulated_recompile_limit = 1 << 20
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A module with these parameters, compiled when it is called."""
