@@ -68,8 +68,18 @@ EXTRAS = {  # what to install for each file of this folder
 
 
 # what ends processes
-CRASHING = frozenset({"ncnn", "onnxruntime", "onnxruntime-torch-export", "openvino", "paddle", "tract"})
-CRASHING |= {"torch-compile", "torch-compile-aot"}
+CRASHING = frozenset(
+    {
+        "ncnn",
+        "onnxruntime",
+        "onnxruntime-torch-export",
+        "openvino",
+        "paddle",
+        "torch-compile",
+        "torch-compile-aot",
+        "tract",
+    }
+)
 
 
 def available() -> dict[str, str]:
