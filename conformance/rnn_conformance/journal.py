@@ -7,6 +7,7 @@ to its end takes it away; of one that did not, `--resume` goes on from it.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.case import Case
@@ -29,12 +31,18 @@ NAME = "journal.jsonl"
 
 
 class Head(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run was asked: only one that was asked the same can go on."""
+    """What a run was asked: only one that was asked the same can go on. And when this part of it began."""
 
     suite: str
     backend: str
     backend_version: str
     asked: dict[str, bool | int | float | str | None]
+    began: float = 0.0  # seconds since the epoch
+    spent: float = 0.0  # seconds of the parts before this one
+
+    def same_run(self, other: Head) -> bool:
+        """Whether these are parts of one run."""
+        return replace(self, began=other.began, spent=other.spent) == other
 
 
 class Journal:
@@ -48,6 +56,7 @@ class Journal:
         """
         self.path = folder / NAME
         self.results: list[CheckResult] = []  # of the run that is resumed
+        self.spent = 0.0  # seconds of its parts
         self.failed = ""  # why results could not be written
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,12 +68,12 @@ class Journal:
         try:
             self._lock(folder)
             if resume:
-                self.results = read_journal(self.path, head)
+                self.results, self.spent = read_journal(self.path, head)
         except WrongUse:
             self.file.close()
             raise
         self.file.truncate(0)
-        self._line(head)
+        self._line(replace(head, began=time.time(), spent=self.spent))
         for result in self.results:
             self.add(result)
 
@@ -96,8 +105,8 @@ class Journal:
         self.file.close()
 
 
-def read_journal(path: Path, head: Head) -> list[CheckResult]:
-    """The results in a journal, but for a last line that was cut short.
+def read_journal(path: Path, head: Head) -> tuple[list[CheckResult], float]:
+    """The results in a journal, but for a last line that was cut short; and the seconds of the run so far.
 
     Raises:
         WrongUse: where it is too large, or of a run that was asked something else.
@@ -105,18 +114,20 @@ def read_journal(path: Path, head: Head) -> list[CheckResult]:
     try:
         if path.stat().st_size > LARGEST:
             raise WrongUse(f"{path} is no journal: it is larger than {LARGEST:,} bytes")
+        ended = path.stat().st_mtime  # when the last result was written
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise WrongUse(f"{path} cannot be read: {error.strerror}") from error
     if not lines:
-        return []
+        return [], 0.0
     try:
         found = msgspec.json.decode(lines[0], type=Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WrongUse(f"{path} is no journal: {error}; leave --resume out") from error
-    if found != head:
+    if not found.same_run(head):
         raise WrongUse(f"{path} is of a run that was asked something else; leave --resume out")
-    return [result for line in lines[1:] if (result := _result(line)) is not None]
+    spent = found.spent + max(0.0, ended - found.began) if found.began else 0.0
+    return [result for line in lines[1:] if (result := _result(line)) is not None], spent
 
 
 def _result(line: bytes) -> CheckResult | None:

@@ -21,7 +21,7 @@ class Keeper:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Hand on what is known."""
         collector: Any = session.config.pluginmanager.get_plugin("rnn-conformance-collector")
-        collector.known = dict(self.done)
+        collector.known, collector.spent = dict(self.done), self.journal.spent
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

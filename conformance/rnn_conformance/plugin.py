@@ -202,6 +202,7 @@ class Collector:
         self.errors: list[str] = []  # where the suite itself failed
         self.results: dict[str, dict[str, Any]] = {}  # by node id
         self.known: dict[str, dict[str, Any]] = {}  # results of the run that is resumed, by unit
+        self.spent = 0.0  # seconds of that run
         self.crashed = False  # whether a worker of xdist has died: those that take its place run backends isolated
         self.started = time.time()
 
@@ -252,7 +253,7 @@ class Collector:
             )
             finished = exitstatus in ends
             complete = finished and len(self.results) >= self.expected and not self.errors
-            session_of(self.config).write(every, self.started, complete)
+            session_of(self.config).write(every, self.started, self.spent, complete)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The verdict, in the last lines."""

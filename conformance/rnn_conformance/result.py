@@ -17,6 +17,7 @@ from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit
 from rnn_conformance.subject import Broken, Deviation, Subject
+from rnn_conformance.verdict import without_places
 
 
 def result_of(run: Attempts, unit: Unit, failure: tuple[Case, Broken] | None, seconds: float) -> CheckResult:
@@ -66,8 +67,12 @@ def _finite(rho: float) -> float:
 
 
 def _effective_bits(run: Attempts, unit: Unit) -> float | None:
-    """-log2 of the roundoff that would show the measured spread."""
+    """-log2 of the roundoff that would show the measured spread; None where numbers that were declared to be wrong are
+    among those measured.
+    """
     measured = run.subject.measured
+    if any(isinstance(error, Deviation) for _, error in run.expected.values()):
+        return None
     if not measured.values or not measured.sum_of_squares:
         return None
     u = run.subject.backend.arithmetic(unit.dtype).unit_roundoff
@@ -95,7 +100,7 @@ def finding_of(
         id=f"{check.id}-{zlib.crc32(f'{case}{error}'.encode()):08x}",
         sentence=check.sentence,
         source=check.source,
-        message=str(error),
+        message=without_places(str(error)),
         case=str(case),
         fields=case.to_dict(),
         rho=None if deviation is None else _finite(deviation.rho),
@@ -107,7 +112,7 @@ def finding_of(
 
 def crashed_result(check: Check, unit: Unit, last_words: str, case: Case | None) -> CheckResult:
     """The result of a unit in which the suite's own process died, while it was trying this case."""
-    said = " ".join(last_words[:2000].split())
+    said = without_places(" ".join(last_words[:2000].split()))
     finding = None
     if case is not None:
         finding = Finding(

@@ -151,9 +151,14 @@ def blocked(results: Iterable[CheckResult]) -> list[CheckResult]:
 
 
 def record_of(
-    request: Request, backend: Backend, results: Iterable[CheckResult], started: datetime, complete: bool
+    request: Request,
+    backend: Backend,
+    results: Iterable[CheckResult],
+    started: datetime,
+    spent: float = 0.0,
+    complete: bool = True,
 ) -> Record:
-    """The record of a run that ends now."""
+    """The record of a run that ends now, whose last part started then; its earlier parts took `spent` seconds."""
     checks = blocked(with_script(with_command(result, request), request, backend) for result in results)
     return Record(
         suite_version=rnn_conformance.__version__,
@@ -163,7 +168,7 @@ def record_of(
         profile=request.profile,
         seed=request.seed,
         started=started.isoformat(timespec="seconds"),
-        seconds=round((datetime.now(UTC) - started).total_seconds(), 3),
+        seconds=round(spent + (datetime.now(UTC) - started).total_seconds(), 3),
         lambda_=LAMBDA,
         policy=asdict(backend.policy),
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
@@ -221,4 +226,4 @@ def run_here(request: Request, backend: Backend, ids: Sequence[str] = ()) -> Rec
         run_unit(check, unit, backend, request.profile, request.rtol, request.atol, known)
         for check, unit in in_order(checks, request.device, request.seed)
     ]
-    return record_of(request, backend, results, started, complete=True)
+    return record_of(request, backend, results, started)

@@ -128,11 +128,11 @@ class Session:
         """What the user is to change, where that came out on the way."""
         return next((result[WRONG_USE] for result in results if WRONG_USE in result), "")
 
-    def write(self, results: Iterable[dict[str, Any]], started: float, complete: bool) -> None:
-        """Write the record and the page of a run that started at this time."""
+    def write(self, results: Iterable[dict[str, Any]], started: float, spent: float, complete: bool) -> None:
+        """Write the record and the page of a run that started at this time, after so many seconds of earlier parts."""
         began = datetime.fromtimestamp(started, UTC)
         found = [msgspec.convert(result, CheckResult) for result in results]
-        self.record = record_of(self.request, self.backend, found, began, complete)
+        self.record = record_of(self.request, self.backend, found, began, spent, complete)
         try:
             self._write(self.record)
         except WrongUse as error:  # a full disk, or a folder that has gone: what was found is not to be lost

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +15,14 @@ from rnn_conformance.record import CheckResult, Finding, Record
 def printable(text: str) -> str:
     """`text` without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def without_places(text: str) -> str:
+    """The text without this machine's folders, which last words and tracebacks name: reports are published."""
+    folders = {sys.prefix, sys.base_prefix, os.getcwd(), tempfile.gettempdir(), str(Path.home())}
+    for folder in sorted(folders - {os.sep}, key=len, reverse=True):
+        text = text.replace(folder + os.sep, "")
+    return text
 
 
 def verdict(record: Record) -> str:

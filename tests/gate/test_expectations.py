@@ -194,6 +194,13 @@ def test_what_lies_in_the_region_hides_nothing_beside_it() -> None:
     assert ran(WrongWhenWide(), "hidden_size >= 3 or bidirectional").outcome == "expected_failure"
 
 
+def test_numbers_that_are_declared_to_be_wrong_are_no_measure_of_precision() -> None:
+    assert ran(WrongWhenWide(), None).effective_bits is not None
+    declared = ran(WrongWhenWide(), "hidden_size >= 3 or bidirectional")
+    assert declared.values
+    assert declared.effective_bits is None
+
+
 def test_a_stale_expectation_fails_the_unit() -> None:
     right = ran(Right(), "True")
     assert right.outcome == "unexpected_pass"

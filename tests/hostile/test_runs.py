@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from rnn_conformance.cli import main
 from rnn_conformance.isolate import IsolatedBackend
+from rnn_conformance.journal import Head, Journal
 from rnn_conformance.record import Record, read_record
 from rnn_conformance.run import Request, run_here
 
@@ -97,6 +98,7 @@ def test_a_signal_ends_a_run_with_a_partial_record_from_which_it_goes_on(
     code, whole, said = finish(tmp_path, *options, "--resume")
     assert (code, whole.complete) == (0, True), said
     assert len(whole.checks) > len(begun)
+    assert whole.seconds > partial.seconds
     assert begun.items() <= {r.id: r.seconds for r in whole.checks}.items()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "record.json"]
 
@@ -114,6 +116,15 @@ def test_a_killed_run_is_resumed_from_its_journal(tmp_path: Path) -> None:
     code, whole, _ = finish(tmp_path, *options, "--resume")
     assert (code, whole.complete) == (0, True)
     assert len(whole.checks) > known
+
+
+def test_a_resumed_run_tells_the_seconds_of_all_its_parts(tmp_path: Path) -> None:
+    head = Head("0.1.0", "numpy", "2", {"seed": 0})
+    for part, due in enumerate((0.0, 100.0, 200.0)):
+        journal = Journal(tmp_path, head, resume=part > 0)
+        assert journal.spent == pytest.approx(due, abs=10)
+        journal.close(complete=False)
+        os.utime(journal.path, (0, time.time() + 100))  # as if its last result had come then
 
 
 def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,11 +135,9 @@ class PaddleBackend(Backend):
         return str(paddle.__version__)
 
     def supports(self, config: LayerConfig) -> str | None:
-        """float32 and float64; without biases only where there is a projection, which another way computes."""
+        """float32 and float64."""
         if config.dtype not in ("float32", "float64"):
             return "paddle: There are no kernels which are registered in the coalesce_tensor operator"
-        if not config.bias and not config.proj_size:
-            return "paddle's layers without biases end the process: reports/README.md shows it"
         return self.lacks(config)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:

@@ -55,8 +55,8 @@ class TorchCompileBackend(TorchBackend):
         return CompiledLayer(self.filled(self.module(config), config, parameters), config, self.compiler)
 
     def expectations(self) -> Path | None:
-        """What the decompositions are known to do otherwise."""
-        return Path(__file__).with_name("torch_decomposed.toml")
+        """What Inductor and the decompositions are known to do otherwise."""
+        return Path(__file__).with_name("torch_compile.toml")
 
     def environment(self) -> dict[str, str]:
         """Torch's, and the compiler behind Dynamo."""
@@ -71,3 +71,7 @@ class TorchAotBackend(TorchCompileBackend):
     def __init__(self) -> None:
         super().__init__()
         self.name = "torch-compile-aot"
+
+    def expectations(self) -> Path | None:
+        """What the decompositions are known to do otherwise."""
+        return Path(__file__).with_name("torch_decomposed.toml")

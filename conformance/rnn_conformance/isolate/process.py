@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from rnn_conformance.isolate import wire
-from rnn_conformance.verdict import printable
+from rnn_conformance.verdict import printable, without_places
 
 START = 60.0  # seconds that loading a backend's library may take
 FORK = 10.0  # seconds that a fork may take
@@ -52,7 +52,7 @@ class Worker:
         """How it ended, once it has: by itself, or killed where it does not."""
         self.alive = False
         code = self.parent.status(self.pid, at_once)
-        words = printable(self.said.text())[-WORDS:]
+        words = without_places(printable(self.said.text()))[-WORDS:]
         for channel in (self.channel, self.doors, *self.others):
             channel.close()
         self.said.close()
