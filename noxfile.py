@@ -44,11 +44,11 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
 SHAPED = {"flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
 SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
-IN_PART = {  # one call or layer of these takes up to seconds, and two checks make a thousand of each
+SLOW = {  # in part: a call or layer of some takes seconds, and two checks make a thousand of each; 64 steps, minutes
     "keras-jax": ("-k", "float32 and not leaks and not drops"),
     "tflite": ("-k", "float32 and not drops"),
-    "torch-compile": ("-k", "float32", "--call-timeout", "600"),
-    "torch-compile-aot": ("-k", "float32"),
+    "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
+    "torch-compile-aot": ("--call-timeout", "600"),
 }
 
 NUMPY_1 = re.compile(r"onnxruntime==1\.(\d|1[0-8])\..*")  # NumPy 2 breaks these and their metadata do not say so
@@ -158,5 +158,5 @@ def gallery(session: nox.Session) -> None:
     """
     for backend in BACKENDS:
         profile = ("--profile", "smoke") if backend in SHAPED else ()
-        session.notify(f"conformance-{backend}", (*profile, *IN_PART.get(backend, ()), *session.posargs))
+        session.notify(f"conformance-{backend}", (*profile, *SLOW.get(backend, ()), *session.posargs))
     session.notify("published", ())

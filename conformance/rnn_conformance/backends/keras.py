@@ -34,9 +34,9 @@ WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  
 class KerasLayer(Layer):
     """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order.
 
-    The second layer is unrolled, but in Bidirectional on torch, where that fails with a mask (reports/README.md). The
-    third one is stateful, but in Bidirectional, which cannot be called then: its state is reset before each call, calls
-    wait for one another, and for a batch of another size it is built anew, for "the batch size must be static".
+    The second layer is unrolled. The third one is stateful, but in Bidirectional, which cannot be called then: its
+    state is reset before each call, calls wait for one another, and for a batch of another size it is built anew, for
+    "the batch size must be static".
     """
 
     def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
@@ -271,7 +271,6 @@ class KerasTorchBackend(KerasBackend):
     """Keras on PyTorch."""
 
     keras_backend = "torch"
-    ways_of_bidirectional = 1
 
     def __init__(self) -> None:
         super().__init__()
