@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.backends.function import FunctionBackend
-from rnn_conformance.isolate import IsolatedBackend, process
+from rnn_conformance.config import LayerConfig
+from rnn_conformance.isolate import PATIENT, IsolatedBackend, TimedOut, process
 from rnn_conformance.record import CheckResult, to_json
 from rnn_conformance.run import Request, run_here
 
@@ -143,6 +145,26 @@ def test_a_crash_is_shrunk_like_any_other_failure() -> None:
     plain = run(Due("RaisesWhenWide", "failed"))
     assert plain.finding is not None
     assert found.finding.case == plain.finding.case
+
+
+def test_what_is_slow_has_its_time_after_others_did_not_come_back() -> None:
+    backend = Request(backend="tests.hostile.zoo:LoopsWhenLong", isolate=True, call_timeout=2.0).load()
+    assert isinstance(backend, IsolatedBackend)
+    config = LayerConfig("lstm", 1, 1, dtype="float32")
+    zeros = {name: np.zeros(shape, "f") for name, shape in config.parameter_shapes().items()}
+
+    def run(steps: int) -> None:
+        backend.layer(config, zeros).forward(np.zeros((steps, 1, 1), "f"))
+
+    run(1)
+    for _ in range(PATIENT):
+        with pytest.raises(TimedOut):
+            run(6)
+        assert backend.take_death() is not None
+    run(1)  # takes 0.3 s, where a tenth of the limit is 0.2 s
+    with pytest.raises(TimedOut, match=r"longer than (1\.|2 s)"):
+        run(6)
+    backend.close()
 
 
 @pytest.mark.parametrize("module", ["unforkable", "threaded"])

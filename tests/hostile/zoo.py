@@ -229,6 +229,15 @@ class LoopsInPython(Hostile):
             pass
 
 
+class LoopsWhenLong(Hostile):
+    """Slow, and without end where there are many steps."""
+
+    def before(self, input: Any) -> None:
+        time.sleep(0.3)
+        while len(input) > 5:
+            pass
+
+
 class LocksTwice(Hostile):
     def before(self, input: Any) -> None:
         c().lock_twice()

@@ -29,6 +29,7 @@ from rnn_conformance.subject import Broken
 from rnn_conformance.world import Usage
 
 PATIENT = 3  # calls that may take the whole time limit; after them each has a tenth of it
+LONGER = 4  # and no less than so many times what the longest call took that came back: some libraries compile
 
 
 class Crashed(Broken):
@@ -160,6 +161,7 @@ class _Life:
     worker: Worker | None = None
     death: Broken | None = None  # of which note is to be taken
     timed_out: int = 0
+    longest: float = 0.0  # seconds of a call that came back
     supported: dict[LayerConfig, str | None] = field(default_factory=dict)
 
 
@@ -310,8 +312,9 @@ class IsolatedBackend(Backend):
         dropped, worker.dropped = worker.dropped, []
         number = None if target is None else self._number(target, worker)
         message = wire.encode(wire.Call(number, method, arguments, keywords, dropped))
-        limit = seconds or (self.call_timeout if self._life.timed_out < PATIENT else self.call_timeout / 10)
-        deadline = time.monotonic() + limit
+        limit = seconds or self._limit()
+        started = time.monotonic()
+        deadline = started + limit
         try:
             channel = self._channel(worker)
             channel.send(message, deadline)
@@ -324,11 +327,19 @@ class IsolatedBackend(Backend):
         except wire.Malformed as error:
             what = f"{doing} wrote over the answer ({error}), and its process was ended"
             raise self._died(worker, Crashed, what, at_once=True) from None
+        if not seconds:
+            self._life.longest = max(self._life.longest, time.monotonic() - started)
         if isinstance(reply, wire.Dying):
             raise self._died(worker, Crashed, f"{doing} raised {reply.text}, no Exception: it ends the process,")
         if isinstance(reply, wire.Raised):
             raise _exception_type(reply.kind, reply.base)(reply.text)
         return self._inward(reply.value, worker)
+
+    def _limit(self) -> float:
+        """Seconds that a call may take."""
+        if self._life.timed_out < PATIENT:
+            return self.call_timeout
+        return min(self.call_timeout, max(self.call_timeout / 10, LONGER * self._life.longest))
 
     def _ready(self) -> Worker:
         """The worker, a fresh one after a death of which note was taken."""
