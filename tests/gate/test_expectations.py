@@ -217,5 +217,11 @@ def test_a_random_life_can_be_expected_too() -> None:
     assert ran(SwappedGates(), "cell == 'gru'", "purity.life").outcome == "failed"
 
 
+def test_an_expected_life_is_not_made_smaller() -> None:
+    lives: list[Case] = []
+    ran(SwappedGates(), "cell == 'lstm'", "purity.life", note=lives.append)
+    assert len(lives) == 1
+
+
 def test_every_field_is_a_case_s_own() -> None:
     assert set(fields_of(CASE)) == FIELDS

@@ -53,7 +53,7 @@ def life_of(unit: Unit, subject: Subject, log: Any) -> type[RuleBasedStateMachin
         @initialize(case=cases(unit, unbatched=False, values=CALM, **fixed))
         def born(self, case: Case) -> None:
             """Make the layer, and a second one of other weights."""
-            if log.tired:
+            if log.tired or log.expected:  # what was expected is not made smaller
                 reject()
             self.case = case
             with self.told_of("being asked what it supports"):
