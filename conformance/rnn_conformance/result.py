@@ -16,7 +16,7 @@ from rnn_conformance.measured import trimmed
 from rnn_conformance.record import CheckResult, Finding, Outcome
 from rnn_conformance.script import script_of
 from rnn_conformance.strategies import Unit
-from rnn_conformance.subject import Broken, Deviation, Subject
+from rnn_conformance.subject import BackendRaised, Broken, Deviation, Subject
 from rnn_conformance.verdict import without_places
 
 
@@ -67,11 +67,11 @@ def _finite(rho: float) -> float:
 
 
 def _effective_bits(run: Attempts, unit: Unit) -> float | None:
-    """-log2 of the roundoff that would show the measured spread; None where numbers that were declared to be wrong are
+    """-log2 of the roundoff that would show the measured spread; None where numbers that were declared to be wrong may be
     among those measured.
     """
     measured = run.subject.measured
-    if any(isinstance(error, Deviation) for _, error in run.expected.values()):
+    if any(error.outcome == "failed" and not isinstance(error, BackendRaised) for _, error in run.expected.values()):
         return None
     if not measured.values or not measured.sum_of_squares:
         return None
