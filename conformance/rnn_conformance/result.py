@@ -67,9 +67,7 @@ def _finite(rho: float) -> float:
 
 
 def _effective_bits(run: Attempts, unit: Unit) -> float | None:
-    """-log2 of the roundoff that would show the measured spread; None where numbers that were declared to be wrong may be
-    among those measured.
-    """
+    """-log2 of the roundoff that would show the measured spread; None where what is declared to be wrong is in it."""
     measured = run.subject.measured
     if any(error.outcome == "failed" and not isinstance(error, BackendRaised) for _, error in run.expected.values()):
         return None
