@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from rnn_conformance.record import CheckResult, Finding, Record
@@ -19,7 +20,10 @@ def printable(text: str) -> str:
 
 def without_places(text: str) -> str:
     """The text without this machine's folders, which last words and tracebacks name: reports are published."""
-    folders = {sys.prefix, sys.base_prefix, os.getcwd(), tempfile.gettempdir(), str(Path.home())}
+    folders = {sys.prefix, sys.base_prefix, os.path.expanduser("~")}
+    with suppress(OSError):  # one that has gone
+        folders.add(tempfile.gettempdir())
+        folders.add(os.getcwd())
     for folder in sorted(folders - {os.sep}, key=len, reverse=True):
         text = text.replace(folder + os.sep, "")
     return text
