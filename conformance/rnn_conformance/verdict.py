@@ -40,7 +40,8 @@ def verdict(record: Record) -> str:
         return f"INCOMPLETE: {name} was not tried to the end"
     if record.ok:
         left = f"; {len(record.left_out)} were left out for lack of time" if record.left_out else ""
-        return f"CONFORMS: {name} passes {record.counts['passed']} units of work{left}"
+        declared = f"; {expected} fail as declared" if (expected := record.counts.get("expected_failure")) else ""
+        return f"CONFORMS: {name} passes {_count(record.counts['passed'], 'unit')} of work{declared}{left}"
     if stale := record.counts.get("unexpected_pass"):
         return f"STALE: {name} has declared deviations that no longer show, in {_count(stale, 'unit')} of work"
     if record.shortfalls:

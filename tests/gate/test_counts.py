@@ -80,7 +80,7 @@ def test_units_left_out_are_told_and_do_not_fail_a_run_that_did_enough() -> None
     ]
     in_time = record(checks, time_budget=60.0)
     assert in_time.ok
-    assert verdict(in_time).endswith("passes 1 units of work; 1 were left out for lack of time")
+    assert verdict(in_time).endswith("passes 1 unit of work; 1 were left out for lack of time")
     assert "left out, for 60 s were spent (units of work of each check): values.stack 1" in verdict_lines(
         in_time, Path("r")
     )

@@ -40,6 +40,7 @@ def by_id(root: Element, id: str) -> Element:
         (record([result(), result("steps.stepwise", outcome="unexpected_pass")]), "inconclusive"),
         (record([result(outcome="not_offered")]), "inconclusive"),
         (record([], complete=False), "incomplete"),
+        (record([result(), result("steps.stepwise", outcome="expected_failure")]), "conforms as declared"),
         (record([result()], shortfalls=["steps ran 3 examples, where the profile ci promises 40"]), "inconclusive"),
         (record([result(), result("steps.stepwise", outcome="not_run")], time_budget=60.0), "conforms"),
         (record([result(), result("steps.stepwise", outcome="not_run")]), "inconclusive"),
@@ -50,6 +51,11 @@ def test_verdict(drawn: Record, word: str) -> None:
     assert standing(drawn).word == word
     (verdict,) = read(page(drawn)).of_class("verdict")
     assert word in verdict.all("strong")[0].text
+
+
+def test_what_no_time_was_left_for_is_told_once() -> None:
+    left = result("steps.stepwise", outcome="not_run", reason="left out: no time")
+    assert standing(record([result(), left], time_budget=60.0)).why.count("left out") == 1
 
 
 def test_every_finding_is_whole_and_anchored(failed: Element) -> None:

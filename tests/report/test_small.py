@@ -71,6 +71,7 @@ def test_plain_markdown_has_no_meaning(hostile: str) -> None:
 def test_the_matrix_has_a_line_for_each_record_and_leads_to_its_page() -> None:
     drawn = [passing(), failing(), record([result(id="values.cell")], backend="a b/../c")]
     root = read(matrix(drawn))
+    assert root.of_class("verdict")[0].text == "2 of 3 backends conform."
     rows = root.all("tbody")[0].all("tr")
     assert len(rows) == 3
     assert [row.all("th")[0].all("a")[0].attributes["href"] for row in rows] == [
@@ -85,6 +86,12 @@ def test_the_matrix_has_a_line_for_each_record_and_leads_to_its_page() -> None:
     assert {target for target in inner if target} <= known
     assert "#values.cell-float64" in inner
     assert "4 failed, 4 blocked, 16 passed, 8 not offered" in rows[1].text
+
+
+def test_the_matrix_says_how_many_declare_deviations() -> None:
+    declaring = record([result(), result("steps.stepwise", outcome="expected_failure")])
+    (verdict,) = read(matrix([passing(), declaring])).of_class("verdict")
+    assert verdict.text.startswith("2 of 2 backends conform, 1 of them but for deviations that are declared")
 
 
 def test_the_matrix_takes_other_places() -> None:

@@ -58,7 +58,8 @@ def matrix(records: Sequence[Record], pages: Sequence[str] | None = None) -> str
         dtypes=dtypes,
         lines=lines,
         outcomes=[outcome for outcome in MARKS if outcome in outcomes],
-        conforming=sum(line.standing.word == "conforms" for line in lines),
+        conforming=sum(line.standing.tone == "good" for line in lines),
+        declaring=sum(line.standing.word == "conforms as declared" for line in lines),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from rnn_conformance.record import Record
 from rnn_conformance.report.text import plural
 
-Word = Literal["conforms", "does not conform", "incomplete", "inconclusive"]
+Word = Literal["conforms", "conforms as declared", "does not conform", "incomplete", "inconclusive"]
 Tone = Literal["good", "bad", "warn"]
 
 
@@ -31,7 +31,8 @@ def standing(record: Record) -> Standing:
             "incomplete", "◐", "warn", f"The run was interrupted after {plural(len(record.checks), 'unit')}."
         )
     if record.ok:
-        return Standing("conforms", "✓", "good", _passes(record))
+        declared = "expected_failure" in record.counts
+        return Standing("conforms as declared" if declared else "conforms", "✓", "good", _passes(record))
     if record.counts.get("unexpected_pass"):
         stale = plural(record.counts["unexpected_pass"], "unit")
         return Standing("inconclusive", "?", "warn", f"Declared deviations no longer show in {stale}: remove them.")
@@ -58,8 +59,6 @@ def _passes(record: Record) -> str:
         sentence += f"; not offered: {declined:,}"
     if expected := counts.get("expected_failure"):
         sentence += f"; failed as declared: {expected:,}"
-    if record.left_out:
-        sentence += f"; left out for lack of time: {len(record.left_out):,}"
     if record.left_out:
         sentence += f"; left out for lack of time: {len(record.left_out):,}"
     return sentence + "."
