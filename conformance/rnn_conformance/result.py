@@ -37,8 +37,8 @@ def result_of(run: Attempts, unit: Unit, failure: tuple[Case, Broken] | None, se
         outcome = "inconclusive" if run.inconclusive else "not_run"
     reason = "; ".join(run.not_offered) if outcome == "not_offered" else ""
     if outcome == "expected_failure":
-        expectation, failure = next(iter(run.expected.items()))
-        reason = expectation.reason
+        failure = next(iter(run.expected.values()))
+        reason = "; ".join(dict.fromkeys(expectation.reason for expectation in run.expected))
     if outcome == "unexpected_pass" and run.spared is not None:
         reason = f"expected to fail where {run.spared.where} ({run.spared.reason}), and did not: take that back"
     return CheckResult(

@@ -194,6 +194,15 @@ def test_what_lies_in_the_region_hides_nothing_beside_it() -> None:
     assert ran(WrongWhenWide(), "hidden_size >= 3 or bidirectional").outcome == "expected_failure"
 
 
+def test_every_region_that_showed_its_failure_is_told() -> None:
+    known = (
+        Expectation(check="values.stack", reason="wrong when wide", where="not bidirectional and hidden_size >= 3"),
+        Expectation(check="values.stack", reason="wrong in both directions", where="bidirectional"),
+    )
+    told = run_unit(load_checks()["values.stack"], UNIT, WrongWhenWide(), "ci", expectations=known)
+    assert {*told.reason.split("; ")} == {"wrong when wide", "wrong in both directions"}
+
+
 def test_numbers_that_are_declared_to_be_wrong_are_no_measure_of_precision() -> None:
     assert ran(WrongWhenWide(), None).effective_bits is not None
     declared = ran(WrongWhenWide(), "hidden_size >= 3 or bidirectional")
