@@ -65,6 +65,7 @@ ZOO = (
     Due("LeaksProcesses", "crashed|timed_out", "SIGKILL"),
     Due("LoopsInC", "timed_out", "took longer than 0.5 s and was ended by SIGKILL"),
     Due("LoopsInPython", "timed_out", "took longer"),
+    Due("LoopsWhenLong", "timed_out", "took longer", "edges.long"),
     Due("LocksTwice", "timed_out", "took longer"),
     Due("StopsItself", "timed_out", "took longer"),
     Due("DeadlocksInAFork", "timed_out", "took longer"),

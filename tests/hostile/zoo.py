@@ -234,7 +234,7 @@ class LoopsWhenLong(Hostile):
 
     def before(self, input: Any) -> None:
         time.sleep(0.3)
-        while len(input) > 5:
+        while max(input.shape) > 5:
             pass
 
 
