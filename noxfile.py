@@ -44,7 +44,7 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
 SHAPED = {"flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
 SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
-SLOW = {  # in part: a call or layer of some takes seconds, and two checks make a thousand of each; 64 steps, minutes
+SLOW = {  # a call or layer of these takes up to seconds, and two checks make a thousand of each; 64 steps take minutes
     "keras-jax": ("-k", "float32 and not leaks and not drops"),
     "tflite": ("-k", "float32 and not drops"),
     "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -25,7 +26,7 @@ def without_places(text: str) -> str:
         folders.add(tempfile.gettempdir())
         folders.add(os.getcwd())
     for folder in sorted(folders - {os.sep}, key=len, reverse=True):
-        text = text.replace(folder + os.sep, "")
+        text = re.sub(rf"(?<![\w./~-]){re.escape(folder + os.sep)}", "", text)  # not in the middle of a path
     return text
 
 
