@@ -97,7 +97,7 @@ def extended_lstm_cell(
 
     Gates see the cell state through peepholes, o the new one (Gers and Schmidhuber 2000); what enters the gates i, f, g
     and o is clipped, but not c on its way into h; where `input_forget`, f is 1 - i; `forget_bias` is added to what
-    enters f, as haiku.LSTM does.
+    enters f, as haiku.LSTM does, and leaves the derivative that of `lstm_cell`.
     """
     h, c = state
     i, f, g, o = split(x + (h @ p.w_hh.T + p.b_hh), 4)
@@ -210,7 +210,7 @@ def no_derivative(gradient: State, before: State, left: Gates, p: Recurrent) -> 
     Raises:
         NotImplementedError: always.
     """
-    raise NotImplementedError("the oracle has no gradients with peepholes, clip, input_forget or forget_bias")
+    raise NotImplementedError("the oracle has no gradients with peepholes, clip or input_forget")
 
 
 LSTM = Cell(lstm_cell, lstm_cell_backward)

@@ -52,7 +52,7 @@ def lstm_gradients(
 
     Raises:
         ValueError: as `lstm` does, and for gradients of other shapes or dtypes.
-        NotImplementedError: with peepholes, clip, input_forget or forget_bias.
+        NotImplementedError: with peepholes, clip or input_forget.
 
     Source: the chain rule; the derivatives of each cell are in `cells`.
     """

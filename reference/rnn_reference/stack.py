@@ -153,7 +153,8 @@ def lstm_stack(
     cell = cells.LSTM
     if peepholes or clip or input_forget or forget_bias:
         step = partial(cells.extended_lstm_cell, clip=clip, input_forget=input_forget, forget_bias=forget_bias)
-        cell = Cell(step, cells.no_derivative)
+        backward = cells.no_derivative if peepholes or clip or input_forget else cells.lstm_cell_backward
+        cell = Cell(step, backward)
     return Stack(cell, shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size))
 
 

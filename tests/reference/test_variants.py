@@ -78,13 +78,31 @@ def test_coupled_gates_add_up_to_one() -> None:
     assert all(np.allclose(lane["i"] + lane["f"], 1, rtol=1e-15) for lane in gates.values())
 
 
-def test_a_forget_bias_is_a_bias_of_the_forget_gate() -> None:
-    parameters = weights("lstm")
+def with_forget_bias(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same with 1 added to the forget gate's own biases."""
     other = {name: array.copy() for name, array in parameters.items()}
     for name, array in other.items():
         if name.startswith("bias_ih"):
             array[H : 2 * H] += 1
-    assert same(run("lstm", parameters, forget_bias=1.0), run("lstm", other))
+    return other
+
+
+def test_a_forget_bias_is_a_bias_of_the_forget_gate() -> None:
+    parameters = weights("lstm")
+    assert same(run("lstm", parameters, forget_bias=1.0), run("lstm", with_forget_bias(parameters)))
+
+
+def test_gradients_with_a_forget_bias_are_those_with_it_among_the_biases() -> None:
+    parameters = weights("lstm")
+    d_output, d_state = (
+        RNG.standard_normal((4, 2, 2 * H)),
+        (RNG.standard_normal((4, 2, H)), RNG.standard_normal((4, 2, H))),
+    )
+    sizes = {"hidden_size": H, "num_layers": 2, "bidirectional": True}
+    found = rnn_reference.lstm_gradients(X, parameters, None, d_output, d_state, **sizes, forget_bias=1.0)
+    due = rnn_reference.lstm_gradients(X, with_forget_bias(parameters), None, d_output, d_state, **sizes)
+    assert found.keys() == due.keys()
+    assert all(np.allclose(gradient, due[name], rtol=1e-12, atol=1e-14) for name, gradient in found.items())
 
 
 @pytest.mark.parametrize(("kind", "more"), [("rnn", {"nonlinearity": "relu"}), ("rnn", {}), ("gru", {}), ("lstm", {})])
@@ -112,7 +130,7 @@ def test_what_no_cell_has_is_refused(kind: str, more: dict[str, Any], message: s
         rnn_reference.parameter_shapes(kind, 3, H, **more)
 
 
-@pytest.mark.parametrize("more", [{"peepholes": True}, {"clip": 1.0}, {"input_forget": True}, {"forget_bias": 1.0}])
+@pytest.mark.parametrize("more", [{"peepholes": True}, {"clip": 1.0}, {"input_forget": True}])
 def test_gradients_that_the_oracle_does_not_have_are_refused(more: dict[str, Any]) -> None:
     parameters = weights("lstm", peepholes="peepholes" in more)
     sizes = {"hidden_size": H, "num_layers": 2, "bidirectional": True}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,24 @@ class KerasJaxBackend(KerasBackend):
     def from_numpy(self, array: Array, device: str) -> Any:
         """NumPy arrays go in as they are."""
         return array
+
+    def differentiate(
+        self, layer: KerasLayer, input: Any, hx: Any, lengths: Any, upstream: tuple[Any, Any]
+    ) -> tuple[Any, Any, dict[str, Any], list[list[Any]]]:
+        """By jax.vjp over keras.StatelessScope, which gives variables their values."""
+        variables = [list(weights_of(side).values()) for side in layer.sides]
+
+        def call(own: Any, leaf: Any, parts: Any) -> Any:
+            values = [pair for lane in zip(variables, own, strict=True) for pair in zip(*lane, strict=True)]
+            with self.keras.StatelessScope(state_mapping=values):
+                return layer.run(leaf, parts or None, lengths)
+
+        tensors = partial(self.library.tree.map, self.keras.ops.convert_to_tensor)
+        parts = () if hx is None else tensors(hx if isinstance(hx, tuple) else (hx,))
+        own = [[v.value for v in lane] for lane in variables]
+        (output, state), pull = self.library.vjp(call, own, tensors(input), parts)
+        by_variable, by_input, by_parts = pull(tensors(upstream))
+        return output, state, {"input": by_input, **dict(zip(("h_0", "c_0"), by_parts, strict=False))}, by_variable
 
 
 class KerasTensorFlowBackend(KerasBackend):
