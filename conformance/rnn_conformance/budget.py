@@ -23,7 +23,7 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
 SIGMOID = np.divide  # the oracle divides in it alone
-EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.equal})
+EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.less, np.equal, np.bitwise_and})
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 

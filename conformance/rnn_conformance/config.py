@@ -8,10 +8,19 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from rnn_reference import parameter_shapes
+from rnn_reference.cells import activations_of
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-BEYOND = ("reset_after", "recurrent_bias", "peepholes", "clip", "input_forget", "forget_bias")  # torch.nn
+BEYOND = (
+    "reset_after",
+    "recurrent_bias",
+    "peepholes",
+    "clip",
+    "input_forget",
+    "forget_bias",
+    "activations",
+)  # torch.nn
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -23,7 +32,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 class LayerConfig:
     """One recurrent stack. Fields are torch.nn's, but that `cell` names the kind and the nonlinearity together.
 
-    The last six say what torch.nn does not have; they are drawn for backends whose `extras` name them.
+    The last seven say what torch.nn does not have; they are drawn for backends whose `extras` name them.
 
     Raises:
         ValueError: for a config that cannot exist, in one sentence that names the field to change.
@@ -46,6 +55,7 @@ class LayerConfig:
     clip: float = 0.0  # what enters gates is kept within ±clip; 0 for no bounds
     input_forget: bool = False  # of an LSTM: whether the forget gate is 1 - the input gate
     forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
+    activations: str = ""  # of gates, candidate and an LSTM's cell, in ONNX's order: "hard_sigmoid tanh tanh"
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -61,6 +71,7 @@ class LayerConfig:
                 raise ValueError(f"{name} is defined for the LSTM only, not for the {self.kind.upper()}")
         if self.kind != "gru" and not self.reset_after:
             raise ValueError(f"reset_after is defined for the GRU only, not for the {self.kind.upper()}")
+        activations_of(self.kind, self.activations)
         self.parameter_shapes()
 
     @property

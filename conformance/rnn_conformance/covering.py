@@ -54,7 +54,8 @@ def covering_cases(
         first, parts = first + len(DTYPES) * (CELLS.index(unit.cell) - 1), len(DTYPES) * (len(CELLS) - 1)
     if share == "whole":
         first, parts = 0, 1
-    rows = enumerate(pairs(tuple((name, values) for name, values in extras.items() if len(values) > 1)))
+    free = {name: values for name, values in extras.items() if len(values) > 1 and name not in drawn}
+    rows = enumerate(pairs(tuple(free.items())))
     drawn = dict(extras) | drawn
     shared = replace(unit, check="").entropy  # by all checks, so that what the oracle says of a case serves them all
     return [_case(unit, row, drawn, shared * 100 + k) for k, row in rows if k % parts == first]

@@ -105,6 +105,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     environment: dict[str, Text]
     complete: bool  # False where the run was interrupted
     time_budget: Seconds | None = None  # where one was given
+    suite_units: Count | None = None  # how many the suite has, where only some of them were asked for
     shortfalls: list[Text] = []  # families that ran fewer examples than the profile promises
     bins: list[Seconds] = []  # upper ends; what lies beyond the last has a bin of its own
     axes: dict[str, list[Text]] = {}  # classes of cases by axis

@@ -160,6 +160,7 @@ def record_of(
 ) -> Record:
     """The record of a run that ends now, whose last part started then; its earlier parts took `spent` seconds."""
     checks = blocked(with_script(with_command(result, request), request, backend) for result in results)
+    whole = sum(1 for check in load_checks().values() for _ in units(check, request.device, request.seed))
     return Record(
         suite_version=rnn_conformance.__version__,
         backend=str(backend.name),
@@ -174,6 +175,7 @@ def record_of(
         environment=environment() | {str(k): str(v) for k, v in backend.environment().items()},
         complete=complete,
         time_budget=request.time_budget,
+        suite_units=whole if complete and len(checks) < whole else None,
         shortfalls=shortfalls(checks, request.profile, backend.max_examples),
         bins=BINS,
         axes={axis: list(names) for axis, names in AXES.items()},

@@ -42,7 +42,10 @@ def verdict(record: Record) -> str:
     if record.ok:
         left = f"; {len(record.left_out)} were left out for lack of time" if record.left_out else ""
         declared = f"; {expected} fail as declared" if (expected := record.counts.get("expected_failure")) else ""
-        return f"CONFORMS: {name} passes {_count(record.counts['passed'], 'unit')} of work{declared}{left}"
+        some = (
+            f"; {len(record.checks)} of the suite's {record.suite_units} were asked for" if record.suite_units else ""
+        )
+        return f"CONFORMS: {name} passes {_count(record.counts['passed'], 'unit')} of work{declared}{left}{some}"
     if stale := record.counts.get("unexpected_pass"):
         return f"STALE: {name} has declared deviations that no longer show, in {_count(stale, 'unit')} of work"
     if record.shortfalls:

@@ -36,7 +36,26 @@ class Cell(NamedTuple):
     """One kind of cell."""
 
     step: Callable[..., tuple[State, Gates]]  # of x, the state before, the parameters, and clip where it takes one
-    backward: Callable[[State, State, Gates, Recurrent], tuple[Array, State, Factors]]
+    backward: Callable[..., tuple[Array, State, Factors]]
+
+
+class Activation(NamedTuple):
+    """A function y = f(x) of what enters a gate, and `back`, which maps d_y and y to d_x."""
+
+    function: Callable[[Array], Array]
+    back: Callable[[Array, Array], Array]
+
+    def __call__(self, x: Array) -> Array:
+        """f(x)."""
+        return self.function(x)
+
+
+class Activations(NamedTuple):
+    """What the gates of one cell are functions of: ONNX's f, g and h."""
+
+    gate: Activation  # of i, f and o, or r and z
+    candidate: Activation  # of g, or n, or an RNN's whole sum
+    cell: Activation  # of c on its way into h, in an LSTM
 
 
 def sigmoid(x: Array) -> Array:
@@ -50,39 +69,91 @@ def split(x: Array, parts: int) -> list[Array]:
     return [x[..., k * size : (k + 1) * size] for k in range(parts)]
 
 
+def bounded(x: Array, low: float, high: float) -> Array:
+    """`x`, and the nearest bound beyond these."""
+    return np.minimum(np.maximum(x, low), high)
+
+
 def clipped(x: Array, clip: float) -> Array:
     """`x` within ±clip; as it is where clip is 0."""
-    return np.minimum(np.maximum(x, -clip), clip) if clip else x
+    return bounded(x, -clip, clip) if clip else x
 
 
-def lstm_cell(x: Array, state: State, p: Recurrent) -> tuple[State, Gates]:
+def no_slope() -> Array:
+    """In place of the slope of hard_sigmoid, which next to 1 hangs on the last bit of y.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("the oracle has no gradients with hard_sigmoid")
+
+
+ACTIVATIONS = {
+    "sigmoid": Activation(lambda x: sigmoid(x), lambda d, y: d * y * (1 - y)),
+    "tanh": Activation(np.tanh, lambda d, y: d * (1 - y * y)),
+    "relu": Activation(lambda x: np.maximum(x, 0), lambda d, y: d * (y > 0)),  # 0 at 0, as in torch
+    "leaky_relu": Activation(lambda x: np.maximum(x, x * 0.25), lambda d, y: np.where(y > 0, d, d * 0.25)),
+    "hard_sigmoid": Activation(lambda x: bounded(x + 3, 0, 6) * (1 / 6), lambda d, y: no_slope()),
+    "hard_tanh": Activation(lambda x: bounded(x, -1, 1), lambda d, y: d * inside(y, -1, 1)),
+    "scaled_tanh": Activation(lambda x: np.tanh(x * 0.5) * 0.75, lambda d, y: d * (0.375 - y * y * (2 / 3))),
+}
+"""By the names of torch.nn.functional, but for ONNX's ScaledTanh, alpha = 0.75 and beta = 0.5; leaky_relu's
+negative_slope is 0.25."""
+
+
+def inside(y: Array, low: float, high: float) -> Array:
+    """Whether `y` lies between the bounds: where what is bounded has a slope."""
+    return (y > low) & (y < high)
+
+
+def activations_of(kind: str, names: str) -> Activations:
+    """The functions of an 'lstm', 'gru' or 'rnn' by these names, with spaces between; '' for torch.nn's.
+
+    Raises:
+        ValueError: for other names, or another number of them than the cell has functions.
+    """
+    usual = {"lstm": "sigmoid tanh tanh", "gru": "sigmoid tanh", "rnn": "tanh"}[kind]
+    given = (names or usual).split()
+    if len(given) != len(usual.split()) or not set(given) <= set(ACTIVATIONS):
+        few = ", ".join(ACTIVATIONS)
+        raise ValueError(f"activations of this cell must be {len(usual.split())} of {few}, not {names!r}")
+    found = [ACTIVATIONS[name] for name in given]
+    return Activations(found[0], found[min(1, len(found) - 1)], found[-1])
+
+
+USUAL = activations_of("lstm", "")
+
+
+def lstm_cell(x: Array, state: State, p: Recurrent, act: Activations = USUAL) -> tuple[State, Gates]:
     """Hochreiter and Schmidhuber 1997 with forget gates, as in torch.nn.LSTM: gates i, f, g, o.
 
     With a projection `w_hr`, h is what it leaves of the cell's output (Sak et al. 2014).
     """
     h, c = state
     sums = x + (h @ p.w_hh.T + p.b_hh)
-    i, f, _, o = split(sigmoid(sums), 4)  # of all four at once, which takes less time
-    g = np.tanh(split(sums, 4)[2])
+    i, f, _, o = split(act.gate(sums), 4)  # of all four at once, which takes less time
+    g = act.candidate(split(sums, 4)[2])
     c = f * c + i * g
-    h = o * np.tanh(c)
+    h = o * act.cell(c)
     if p.w_hr is not None:
         h = h @ p.w_hr.T
     return (h, c), {"i": i, "f": f, "g": g, "o": o}
 
 
-def lstm_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+def lstm_cell_backward(
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
+) -> tuple[Array, State, Factors]:
     """The derivative of `lstm_cell`."""
     d_h, d_c = gradient
     h, c = before
     i, f, g, o = (left[gate] for gate in "ifgo")
-    tanh_c = np.tanh(left["c"])
+    tanh_c = act.cell(left["c"])
     d_m = d_h if p.w_hr is None else d_h @ p.w_hr  # m = o tanh(c), which the projection takes
-    d_c = d_c + d_m * o * (1 - tanh_c * tanh_c)
-    d_i = d_c * g * i * (1 - i)
-    d_f = d_c * c * f * (1 - f)
-    d_g = d_c * i * (1 - g * g)
-    d_o = d_m * tanh_c * o * (1 - o)
+    d_c = d_c + act.cell.back(d_m * o, tanh_c)
+    d_i = act.gate.back(d_c * g, i)
+    d_f = act.gate.back(d_c * c, f)
+    d_g = act.candidate.back(d_c * i, g)
+    d_o = act.gate.back(d_m * tanh_c, o)
     d_x = np.concatenate([d_i, d_f, d_g, d_o], axis=-1)
     factors = {"weight_hh": [(d_x, h)]}
     if p.w_hr is not None:
@@ -91,7 +162,14 @@ def lstm_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent
 
 
 def extended_lstm_cell(
-    x: Array, state: State, p: Recurrent, *, clip: float, input_forget: bool, forget_bias: float
+    x: Array,
+    state: State,
+    p: Recurrent,
+    act: Activations = USUAL,
+    *,
+    clip: float,
+    input_forget: bool,
+    forget_bias: float,
 ) -> tuple[State, Gates]:
     """`lstm_cell` with what torch.nn.LSTM lacks, as ONNX's operator LSTM defines it.
 
@@ -103,12 +181,12 @@ def extended_lstm_cell(
     i, f, g, o = split(x + (h @ p.w_hh.T + p.b_hh), 4)
     w_i, w_f, w_o = (None, None, None) if p.peephole is None else split(p.peephole, 3)
     f = f + forget_bias if forget_bias else f
-    i = sigmoid(clipped(_peeped(i, w_i, c), clip))
-    f = 1 - i if input_forget else sigmoid(clipped(_peeped(f, w_f, c), clip))
-    g = np.tanh(clipped(g, clip))
+    i = act.gate(clipped(_peeped(i, w_i, c), clip))
+    f = 1 - i if input_forget else act.gate(clipped(_peeped(f, w_f, c), clip))
+    g = act.candidate(clipped(g, clip))
     c = f * c + i * g
-    o = sigmoid(clipped(_peeped(o, w_o, c), clip))
-    h = o * np.tanh(c)
+    o = act.gate(clipped(_peeped(o, w_o, c), clip))
+    h = o * act.cell(c)
     if p.w_hr is not None:
         h = h @ p.w_hr.T
     return (h, c), {"i": i, "f": f, "g": g, "o": o}
@@ -118,34 +196,40 @@ def _peeped(gate: Array, weight: Array | None, c: Array) -> Array:
     return gate if weight is None else gate + weight * c
 
 
-def gru_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
+def gru_cell(
+    x: Array, state: State, p: Recurrent, act: Activations = USUAL, *, clip: float = 0.0
+) -> tuple[State, Gates]:
     """torch.nn.GRU: gates r, z, n; the reset gate acts after the recurrent product, bias included: on m.
 
     Where `clip`, what enters the gates is clipped, as in ONNX's operator GRU.
     """
     (h,) = state
     product = h @ p.w_hh.T + p.b_hh
-    r, z, _ = split(sigmoid(clipped(x + product, clip)), 3)  # of all three at once, which takes less time
+    r, z, _ = split(act.gate(clipped(x + product, clip)), 3)  # of all three at once, which takes less time
     x_n, m = split(x, 3)[2], split(product, 3)[2]
-    n = np.tanh(clipped(x_n + r * m, clip))
+    n = act.candidate(clipped(x_n + r * m, clip))
     h = (1 - z) * n + z * h
     return (h,), {"r": r, "z": z, "n": n, "m": m}
 
 
-def gru_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+def gru_cell_backward(
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
+) -> tuple[Array, State, Factors]:
     """The derivative of `gru_cell`."""
     (d_h,) = gradient
     (h,) = before
     r, z, n, m = (left[gate] for gate in "rznm")
-    d_n = d_h * (1 - z) * (1 - n * n)
-    d_r = d_n * m * r * (1 - r)
-    d_z = d_h * (h - n) * z * (1 - z)
+    d_n = act.candidate.back(d_h * (1 - z), n)
+    d_r = act.gate.back(d_n * m, r)
+    d_z = act.gate.back(d_h * (h - n), z)
     d_x = np.concatenate([d_r, d_z, d_n], axis=-1)
     d_product = np.concatenate([d_r, d_z, d_n * r], axis=-1)
     return d_x, (d_h * z + d_product @ p.w_hh,), {"weight_hh": [(d_product, h)]}
 
 
-def gru_reset_before_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
+def gru_reset_before_cell(
+    x: Array, state: State, p: Recurrent, act: Activations = USUAL, *, clip: float = 0.0
+) -> tuple[State, Gates]:
     """The GRU of Cho et al. 2014: the reset gate acts on the state, before the recurrent product.
 
     Gates and signs are torch.nn.GRU's (z keeps the old state). ONNX calls this linear_before_reset=0, Keras
@@ -156,14 +240,14 @@ def gru_reset_before_cell(x: Array, state: State, p: Recurrent, clip: float = 0.
     x_rz, x_n = x[..., : 2 * size], x[..., 2 * size :]
     w_rz, w_n = p.w_hh[: 2 * size], p.w_hh[2 * size :]
     b_rz, b_n = (0.0, 0.0) if isinstance(p.b_hh, float) else (p.b_hh[: 2 * size], p.b_hh[2 * size :])
-    r, z = split(sigmoid(clipped(x_rz + (h @ w_rz.T + b_rz), clip)), 2)
-    n = np.tanh(clipped(x_n + ((r * h) @ w_n.T + b_n), clip))
+    r, z = split(act.gate(clipped(x_rz + (h @ w_rz.T + b_rz), clip)), 2)
+    n = act.candidate(clipped(x_n + ((r * h) @ w_n.T + b_n), clip))
     h = (1 - z) * n + z * h
     return (h,), {"r": r, "z": z, "n": n}
 
 
 def gru_reset_before_cell_backward(
-    gradient: State, before: State, left: Gates, p: Recurrent
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
 ) -> tuple[Array, State, Factors]:
     """The derivative of `gru_reset_before_cell`."""
     (d_h,) = gradient
@@ -171,40 +255,34 @@ def gru_reset_before_cell_backward(
     r, z, n = (left[gate] for gate in "rzn")
     size = h.shape[-1]
     w_rz, w_n = p.w_hh[: 2 * size], p.w_hh[2 * size :]
-    d_n = d_h * (1 - z) * (1 - n * n)
+    d_n = act.candidate.back(d_h * (1 - z), n)
     d_rh = d_n @ w_n
-    d_r = d_rh * h * r * (1 - r)
-    d_z = d_h * (h - n) * z * (1 - z)
+    d_r = act.gate.back(d_rh * h, r)
+    d_z = act.gate.back(d_h * (h - n), z)
     d_rz = np.concatenate([d_r, d_z], axis=-1)
     d_x = np.concatenate([d_rz, d_n], axis=-1)
     return d_x, (d_h * z + d_rh * r + d_rz @ w_rz,), {"weight_hh": [(d_rz, h), (d_n, r * h)]}
 
 
-def rnn_tanh_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
-    """Elman 1990, torch.nn.RNN with nonlinearity='tanh'."""
+def rnn_cell(
+    x: Array, state: State, p: Recurrent, act: Activations = USUAL, *, clip: float = 0.0
+) -> tuple[State, Gates]:
+    """Elman 1990, torch.nn.RNN: its nonlinearity is `act.candidate`."""
     (h,) = state
-    return (np.tanh(clipped(x + (h @ p.w_hh.T + p.b_hh), clip)),), {}
+    return (act.candidate(clipped(x + (h @ p.w_hh.T + p.b_hh), clip)),), {}
 
 
-def rnn_tanh_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
-    """The derivative of `rnn_tanh_cell`."""
-    d_x = gradient[0] * (1 - left["h"] * left["h"])
+def rnn_cell_backward(
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
+) -> tuple[Array, State, Factors]:
+    """The derivative of `rnn_cell`."""
+    d_x = act.candidate.back(gradient[0], left["h"])
     return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
 
 
-def rnn_relu_cell(x: Array, state: State, p: Recurrent, clip: float = 0.0) -> tuple[State, Gates]:
-    """torch.nn.RNN with nonlinearity='relu'."""
-    (h,) = state
-    return (np.maximum(clipped(x + (h @ p.w_hh.T + p.b_hh), clip), 0),), {}
-
-
-def rnn_relu_cell_backward(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
-    """The derivative of `rnn_relu_cell`: 0 at 0, as in torch."""
-    d_x = gradient[0] * (left["h"] > 0)
-    return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
-
-
-def no_derivative(gradient: State, before: State, left: Gates, p: Recurrent) -> tuple[Array, State, Factors]:
+def no_derivative(
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
+) -> tuple[Array, State, Factors]:
     """In place of a derivative that this oracle does not have.
 
     Raises:
@@ -216,7 +294,4 @@ def no_derivative(gradient: State, before: State, left: Gates, p: Recurrent) -> 
 LSTM = Cell(lstm_cell, lstm_cell_backward)
 GRU = Cell(gru_cell, gru_cell_backward)
 GRU_RESET_BEFORE = Cell(gru_reset_before_cell, gru_reset_before_cell_backward)
-RNN = {
-    "tanh": Cell(rnn_tanh_cell, rnn_tanh_cell_backward),
-    "relu": Cell(rnn_relu_cell, rnn_relu_cell_backward),
-}
+RNN = Cell(rnn_cell, rnn_cell_backward)

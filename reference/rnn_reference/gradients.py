@@ -34,6 +34,7 @@ def lstm_gradients(
     clip: float = 0.0,
     input_forget: bool = False,
     forget_bias: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -52,12 +53,12 @@ def lstm_gradients(
 
     Raises:
         ValueError: as `lstm` does, and for gradients of other shapes or dtypes.
-        NotImplementedError: with peepholes, clip or input_forget.
+        NotImplementedError: with peepholes, clip, input_forget, or hard_sigmoid among the activations.
 
     Source: the chain rule; the derivatives of each cell are in `cells`.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
-    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -76,11 +77,13 @@ def gru_gradients(
     reset_after: bool = True,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
     """The gradients of a scalar by all that `gru` takes: as `lstm_gradients`, without a cell state."""
-    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias, clip)
+    shapes = (hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias)
+    stack = gru_stack(input, *shapes, clip, activations)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -99,6 +102,7 @@ def rnn_gradients(
     bidirectional: bool = False,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -106,7 +110,8 @@ def rnn_gradients(
 
     The derivative of relu at 0 is 0, as in torch.
     """
-    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias, clip)
+    shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
+    stack = rnn_stack(input, *shapes, clip, activations)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 

@@ -36,6 +36,7 @@ def lstm(
     clip: float = 0.0,
     input_forget: bool = False,
     forget_bias: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -50,6 +51,8 @@ def lstm(
         parameters: by torch.nn.LSTM's names, of the shapes that `parameter_shapes` gives and of input's dtype.
         recurrent_bias, peepholes: which parameters there are besides torch.nn's; see `parameter_shapes`.
         clip, input_forget, forget_bias: see `cells.extended_lstm_cell`.
+        activations: three of `cells.ACTIVATIONS`, with spaces between: of the gates, of the candidate, and of c on its
+            way into h; '' for 'sigmoid tanh tanh'.
         hx: (h_0, c_0) of shapes (D·num_layers, B, P) and (D·num_layers, B, hidden_size), without B where input has
             none; zeros where left out.
         lengths: the length of each sequence, 0 to T. Each is treated as if alone: the reverse direction starts at its
@@ -70,7 +73,7 @@ def lstm(
     Source: torch.nn.LSTM's page; see `cells` for the equations.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
-    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -87,6 +90,7 @@ def gru(
     reset_after: bool = True,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -100,8 +104,10 @@ def gru(
         reset_after: True for torch.nn.GRU (the reset gate acts after the recurrent product), False for the original
             of Cho et al. 2014 (before it).
         clip: see `cells.gru_cell`.
+        activations: two of `cells.ACTIVATIONS`, of the gates and of the candidate; '' for 'sigmoid tanh'.
     """
-    stack = gru_stack(input, hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias, clip)
+    shapes = (hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias)
+    stack = gru_stack(input, *shapes, clip, activations)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -118,6 +124,7 @@ def rnn(
     bidirectional: bool = False,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -129,8 +136,10 @@ def rnn(
 
     Args:
         nonlinearity: 'tanh' or 'relu'.
+        activations: one of `cells.ACTIVATIONS`, in place of nonlinearity; '' for that.
     """
-    stack = rnn_stack(input, hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias, clip)
+    shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
+    stack = rnn_stack(input, *shapes, clip, activations)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -146,6 +155,7 @@ def lstm_stack(
     clip: float = 0.0,
     input_forget: bool = False,
     forget_bias: float = 0.0,
+    activations: str = "",
 ) -> "Stack":
     """The stack of `lstm`."""
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional, proj_size)
@@ -155,7 +165,9 @@ def lstm_stack(
         step = partial(cells.extended_lstm_cell, clip=clip, input_forget=input_forget, forget_bias=forget_bias)
         backward = cells.no_derivative if peepholes or clip or input_forget else cells.lstm_cell_backward
         cell = Cell(step, backward)
-    return Stack(cell, shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size))
+    return Stack(
+        _acting(cell, "lstm", activations), shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size)
+    )
 
 
 def gru_stack(
@@ -167,11 +179,12 @@ def gru_stack(
     reset_after: bool,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
 ) -> "Stack":
     """The stack of `gru`."""
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
     shapes = parameter_shapes("gru", *sizes, recurrent_bias=recurrent_bias)
-    cell = cells.GRU if reset_after else cells.GRU_RESET_BEFORE
+    cell = _acting(cells.GRU if reset_after else cells.GRU_RESET_BEFORE, "gru", activations)
     return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,))
 
 
@@ -184,13 +197,23 @@ def rnn_stack(
     bidirectional: bool,
     recurrent_bias: str = "all",
     clip: float = 0.0,
+    activations: str = "",
 ) -> "Stack":
     """The stack of `rnn`."""
-    if nonlinearity not in cells.RNN:
+    if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
     shapes = parameter_shapes("rnn", *sizes, recurrent_bias=recurrent_bias)
-    return Stack(_clipping(cells.RNN[nonlinearity], clip), shapes, num_layers, bidirectional, (hidden_size,))
+    cell = _acting(cells.RNN, "rnn", activations or nonlinearity)
+    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,))
+
+
+def _acting(cell: Cell, kind: str, activations: str) -> Cell:
+    """The cell with these functions in place of its own."""
+    if not activations:
+        return cell
+    act = cells.activations_of(kind, activations)
+    return Cell(partial(cell.step, act=act), partial(cell.backward, act=act))
 
 
 def _clipping(cell: Cell, clip: float) -> Cell:

@@ -64,6 +64,26 @@ def test_attributes_are_left_out_at_their_defaults_and_given_elsewhere() -> None
     assert attributes(nodes(LayerConfig("rnn_relu", 2, 3))[0])["activations"] == [b"Relu"]
 
 
+def test_activations_of_both_directions_have_their_own_alpha_and_beta() -> None:
+    config = LayerConfig("lstm", 2, 3, bidirectional=True, activations="hard_sigmoid scaled_tanh tanh")
+    found = attributes(nodes(config)[0])
+    assert found["activations"] == [b"HardSigmoid", b"ScaledTanh", b"Tanh"] * 2
+    assert found["activation_alpha"] == pytest.approx([1 / 6, 0.75] * 2)
+    assert found["activation_beta"] == [0.5] * 4
+    assert not {"activation_alpha", "activation_beta"} & attributes(nodes(LayerConfig("rnn_relu", 2, 3))[0]).keys()
+
+
+def test_an_alpha_given_to_another_function_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backend_named("onnxruntime")
+    from rnn_conformance.backends import onnx_model
+
+    monkeypatch.setitem(onnx_model.ACTIVATIONS, "hard_sigmoid", ("HardSigmoid", [0.75], [0.5]))
+    found = run_unit(load_checks()["values.cell"], Unit("values.cell", "lstm", "float32", "cpu", 0), backend, "smoke")
+    assert found.outcome == "failed"
+    assert found.finding is not None
+    assert "hard_sigmoid" in found.finding.case
+
+
 def test_every_direction_is_driven() -> None:
     def directions(bidirectional: bool) -> list[bytes]:
         config = LayerConfig("gru", 2, 3, num_layers=3, bidirectional=bidirectional)

@@ -9,6 +9,7 @@ import torch
 from rnn_conformance import check_backend
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.backends.numpy import NumPyBackend
+from rnn_conformance.run import load_checks, units
 
 from .wrong import NoForward, SwappedGates, SwappedLSTM
 
@@ -20,6 +21,13 @@ def test_a_backend_by_name_class_or_object(backend: Any) -> None:
     outcome = check_backend(backend, checks=CHECKS)
     assert outcome.ok
     assert repr(outcome).startswith("CONFORMS: numpy")
+
+
+def test_a_choice_of_checks_is_told_by_how_many_units_the_suite_has() -> None:
+    outcome = check_backend("numpy", checks=CHECKS)
+    every = sum(1 for check in load_checks().values() for _ in units(check, "cpu", 0))
+    assert outcome.record.suite_units == every
+    assert repr(outcome).splitlines()[-1].endswith(f"passes 16 units of work; 16 of the suite's {every} were asked for")
 
 
 def test_a_finding_is_shown_with_its_replay() -> None:

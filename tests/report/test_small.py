@@ -94,6 +94,12 @@ def test_the_matrix_says_how_many_declare_deviations() -> None:
     assert verdict.text.startswith("2 of 2 backends conform, 1 of them but for deviations that are declared")
 
 
+def test_a_page_and_the_matrix_say_where_only_some_units_were_asked_for() -> None:
+    some = record([result()], suite_units=1203)
+    assert "not asked for: 1,202 more that the suite has." in read(page(some)).of_class("verdict")[0].text
+    assert ["in part" in row.text for row in read(matrix([passing(), some])).all("tbody")[0].all("tr")] == [False, True]
+
+
 def test_the_matrix_takes_other_places() -> None:
     html = matrix([passing()], ["elsewhere/torch 2.html"])
     assert 'href="elsewhere/torch%202.html"' in html

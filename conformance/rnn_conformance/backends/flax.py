@@ -15,6 +15,13 @@ from rnn_conformance.backends.jax_stack import JaxBackend, Tree
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, lay_out
 
+OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
+    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid"),
+    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid"),
+    "rnn_tanh": ("hard_tanh", "sigmoid"),
+    "rnn_relu": (),
+}
+
 
 class FlaxBackend(JaxBackend):
     """Flax's own RNN, which scans a cell over a sequence."""
@@ -39,8 +46,9 @@ class FlaxBackend(JaxBackend):
         return self.beyond(config)
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """One bias for both products, and in the GRU a second one for the candidate."""
-        return {"recurrent_bias": (CONVENTIONS["flax"][cell.partition("_")[0]].recurrent_bias,)}
+        """One bias for both products, and in the GRU a second one for the candidate; other activations."""
+        bias = CONVENTIONS["flax"][cell.partition("_")[0]].recurrent_bias
+        return {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell])}
 
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
         """Kernels and biases by gate."""
@@ -71,12 +79,15 @@ class FlaxBackend(JaxBackend):
     def cell(self, config: LayerConfig) -> nn.RNNCellBase:
         """The cell of this kind; its carry is zero unless one is given."""
         dtype = jnp.dtype(config.dtype)
-        if config.kind == "lstm":
-            return nn.LSTMCell(config.hidden_size, param_dtype=dtype)
-        if config.kind == "gru":
-            return nn.GRUCell(config.hidden_size, param_dtype=dtype)
-        activation = nn.relu if config.nonlinearity == "relu" else nn.tanh
-        return nn.SimpleCell(config.hidden_size, activation_fn=activation, param_dtype=dtype)
+        if config.kind == "rnn":
+            activation = getattr(nn, config.activations or config.nonlinearity)
+            return nn.SimpleCell(config.hidden_size, activation_fn=activation, param_dtype=dtype)
+        options: dict[str, Any] = {"param_dtype": dtype}
+        if config.activations:
+            gate, candidate, *_ = config.activations.split()
+            options |= {"gate_fn": getattr(nn, gate), "activation_fn": getattr(nn, candidate)}
+        kind = nn.LSTMCell if config.kind == "lstm" else nn.GRUCell
+        return kind(config.hidden_size, **options)
 
     def expectations(self) -> Path | None:
         """What Flax is known to do otherwise."""

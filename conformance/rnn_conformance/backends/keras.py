@@ -32,6 +32,14 @@ def convention_of(config: LayerConfig) -> Convention:
 WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  # of the first layer, the second, ...
 
 
+OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
+    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid"),
+    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid"),
+    "rnn_tanh": ("hard_tanh", "sigmoid"),
+    "rnn_relu": (),
+}
+
+
 class KerasLayer(Layer):
     """Keras layers, one on the other. Keras takes (batch, steps, features) and no other order.
 
@@ -205,10 +213,14 @@ class KerasBackend(Backend):
         return f"there is no {', '.join(lacking)}" if lacking else None
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """Both kinds of GRU; a recurrent bias in one of them alone."""
+        """Both kinds of GRU, with a recurrent bias in one of them alone; other activations."""
         if cell == "gru":
-            return {"reset_after": (True, False), "recurrent_bias": ("all", "none")}
-        return {"recurrent_bias": ("none",)}
+            return {
+                "reset_after": (True, False),
+                "recurrent_bias": ("all", "none"),
+                "activations": ("", *OFFERED["gru"]),
+            }
+        return {"recurrent_bias": ("none",), "activations": ("", *OFFERED[cell])}
 
     def new(self, config: LayerConfig, **way: bool) -> Any:
         """A layer of the config's kind; `way` holds go_backwards, unroll and stateful."""
@@ -224,11 +236,14 @@ class KerasBackend(Backend):
             "seed": 0,
             "dtype": config.dtype,
         }
+        if config.kind == "rnn":
+            return layers.SimpleRNN(config.hidden_size, activation=config.activations or config.nonlinearity, **options)
+        if config.activations:
+            gate, candidate, *_ = config.activations.split()
+            options |= {"recurrent_activation": gate, "activation": candidate}
         if config.kind == "lstm":
             return layers.LSTM(config.hidden_size, **options)
-        if config.kind == "gru":
-            return layers.GRU(config.hidden_size, reset_after=config.reset_after, **options)
-        return layers.SimpleRNN(config.hidden_size, activation=config.nonlinearity, **options)
+        return layers.GRU(config.hidden_size, reset_after=config.reset_after, **options)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """Keras layers with copies of these parameters.

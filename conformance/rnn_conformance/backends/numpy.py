@@ -88,6 +88,14 @@ class OracleLayer(Layer):
         return self.held
 
 
+ACTIVATIONS = {  # beside the usual ones
+    "lstm": ("hard_sigmoid scaled_tanh hard_tanh", "tanh sigmoid sigmoid"),
+    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid"),
+    "rnn_tanh": ("hard_tanh", "scaled_tanh"),
+    "rnn_relu": ("leaky_relu",),
+}
+
+
 class NumPyBackend(Backend):
     """The oracle as a backend."""
 
@@ -108,10 +116,10 @@ class NumPyBackend(Backend):
         """All that the oracle knows."""
         found: dict[str, tuple[Any, ...]] = {"recurrent_bias": ("all", "none"), "clip": (0.0, 1.5)}
         if cell == "gru":
-            return found | {"reset_after": (True, False), "recurrent_bias": ("all", "none", "candidate")}
+            found |= {"reset_after": (True, False), "recurrent_bias": ("all", "none", "candidate")}
         if cell == "lstm":
-            return found | {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
-        return found
+            found |= {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
+        return found | {"activations": ("", *ACTIVATIONS[cell])}
 
     def expectations(self) -> Path | None:
         """Where the budget errs."""

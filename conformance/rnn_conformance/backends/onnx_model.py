@@ -24,6 +24,20 @@ from rnn_conformance.weights import CONVENTIONS, lay_out
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 OPSET, IR_VERSION = 14, 8  # the operators' own version: `layout` came with it; releases since 2021 read it
+ACTIVATIONS: dict[str, tuple[str, list[float], list[float]]] = {  # ONNX's name, its alpha and its beta
+    "sigmoid": ("Sigmoid", [], []),
+    "tanh": ("Tanh", [], []),
+    "relu": ("Relu", [], []),
+    "leaky_relu": ("LeakyRelu", [0.25], []),
+    "hard_sigmoid": ("HardSigmoid", [1 / 6], [0.5]),
+    "scaled_tanh": ("ScaledTanh", [0.75], [0.5]),
+}
+OFFERED = {  # those of each cell beside the usual ones: with alpha and beta, and such as every runtime knows
+    "lstm": ("hard_sigmoid scaled_tanh tanh", "tanh sigmoid sigmoid"),
+    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid"),
+    "rnn_tanh": ("scaled_tanh", "sigmoid"),
+    "rnn_relu": ("leaky_relu",),
+}
 BFLOAT16_OPSET = 22  # in which the operators take bfloat16
 
 
@@ -117,8 +131,22 @@ class Graph:
         attributes |= {"clip": config.clip} if config.clip else {}
         attributes |= {"input_forget": 1} if config.input_forget else {}
         attributes |= {"linear_before_reset": 1} if config.kind == "gru" and config.reset_after else {}
-        attributes |= {"activations": ["Relu"] * len(own)} if config.nonlinearity == "relu" else {}
+        attributes |= activation_attributes(config, len(own))
         self.node(config.kind.upper(), inputs, results, **attributes)
+
+
+def activation_attributes(config: LayerConfig, directions: int) -> dict[str, Any]:
+    """The attributes `activations`, and `activation_alpha` and `activation_beta` of those that take them: they "are
+    consumed in the order of activation functions".
+    """
+    names = config.activations or ("relu" if config.nonlinearity == "relu" else "")
+    functions = [ACTIVATIONS[name] for name in names.split()] * directions
+    attributes = {
+        "activations": [name for name, _, _ in functions],
+        "activation_alpha": [number for _, alpha, _ in functions for number in alpha],
+        "activation_beta": [number for _, _, beta in functions for number in beta],
+    }
+    return {name: values for name, values in attributes.items() if values}
 
 
 def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> Any:
@@ -192,8 +220,8 @@ class OnnxBackend(Backend):
         """A function from a model's inputs to its outputs, both by name."""
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """The attributes `clip`, `linear_before_reset` and `input_forget`, and the input P."""
-        found: dict[str, tuple[Any, ...]] = {"clip": (0.0, 1.5)}
+        """The attributes `clip`, `activations`, `linear_before_reset` and `input_forget`, and the input P."""
+        found: dict[str, tuple[Any, ...]] = {"clip": (0.0, 1.5), "activations": ("", *OFFERED[cell])}
         if cell == "gru":
             return found | {"reset_after": (True, False)}
         return found | ({"peepholes": (False, True), "input_forget": (False, True)} if cell == "lstm" else {})
@@ -202,6 +230,8 @@ class OnnxBackend(Backend):
         """The operators have neither projection nor dropout."""
         if config.proj_size:
             return "ONNX's operator LSTM has no projection"
+        if config.dtype == "float64" and "hard_sigmoid" in config.activations:
+            return "ONNX's attribute activation_alpha is a float32, and so not as near to 1/6 as a float64 is"
         return "ONNX's recurrent operators have no dropout" if config.dropout else self.lacks(config)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:

@@ -11,7 +11,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from rnn_conformance.backend import Array
-from rnn_conformance.backends.onnx_model import OnnxBackend, Run
+from rnn_conformance.backends.onnx_model import ACTIVATIONS, OnnxBackend, Run
 from rnn_conformance.config import LayerConfig
 
 
@@ -30,6 +30,8 @@ class OnnxReferenceBackend(OnnxBackend):
         """Not offered is what it refuses itself, in its own words."""
         if config.nonlinearity == "relu":
             return "onnx.reference: Unknown activation function 'Relu'"
+        if config.kind == "rnn" and config.activations:
+            return f"onnx.reference: Unknown activation function {ACTIVATIONS[config.activations][0]!r}"
         return super().supports(config)
 
     def compile(self, model: Any) -> Run:

@@ -41,6 +41,12 @@ class OpenCvBackend(OnnxBackend):
             return "cv2.dnn: One or more matrix operands are empty, where B is left out"
         if config.dtype != "float32":
             return "cv2.dnn computes in float32 (DNN_TARGET_CPU)"
+        if config.kind == "gru" and config.activations:
+            return "cv2.dnn: DNN/ONNX/Attribute[activations]: 'Strings' are not supported"
+        if config.activations and config.bidirectional:
+            return "cv2.dnn: Assertion failed activations.size() == 3, where there are two directions"
+        if "hard_sigmoid" in config.activations:
+            return "cv2.dnn: Activation function [HardSigmoid] for layer LSTM is not supported"
         return super().supports(config)
 
     def arithmetic(self, dtype: str) -> Arithmetic:

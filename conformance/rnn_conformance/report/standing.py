@@ -61,4 +61,6 @@ def _passes(record: Record) -> str:
         sentence += f"; failed as declared: {expected:,}"
     if record.left_out:
         sentence += f"; left out for lack of time: {len(record.left_out):,}"
+    if record.suite_units:
+        sentence += f"; not asked for: {record.suite_units - len(record.checks):,} more that the suite has"
     return sentence + "."

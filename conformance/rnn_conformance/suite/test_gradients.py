@@ -11,6 +11,7 @@ infinity on their way back, nor anything of backends without gradients.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from rnn_conformance.subject import Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
 CALM = ("integers", "uniform", "normal", "onehot", "constant")  # values under which gates are not shut
+DERIVED: dict[str, Any] = {"values": CALM, "clip": 0.0, "peepholes": False, "input_forget": False}  # as the oracle has
 
 
 def verify(subject: Subject, case: Case, *names: str) -> None:
@@ -38,13 +40,13 @@ def verify(subject: Subject, case: Case, *names: str) -> None:
     subject.agree(chosen, truth.budgets, "the gradient by ")
 
 
-@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None)
+@check(CHAIN_RULE, needs=("values.stack",), **DERIVED, lengths=None)
 def test_input(subject: Subject, case: Case) -> None:
     """The gradient by input equals the oracle's, through every layer, direction, step and final state."""
     verify(subject, case, "input")
 
 
-@check(CHAIN_RULE, needs=("values.stack",), values=CALM, lengths=None, hx=True)
+@check(CHAIN_RULE, needs=("values.stack",), **DERIVED, lengths=None, hx=True)
 def test_state(subject: Subject, case: Case) -> None:
     """The gradients by h_0 and c_0 equal the oracle's."""
     verify(subject, case, "h_0", "c_0")
@@ -56,13 +58,13 @@ def wide(unit: Unit) -> list[Case]:
     return [Case(config, seq_len=2, batch_size=35, values="uniform", seed=unit.entropy)]
 
 
-@check(CHAIN_RULE, needs=("values.stack",), explicit=wide, values=CALM, lengths=None)
+@check(CHAIN_RULE, needs=("values.stack",), explicit=wide, **DERIVED, lengths=None)
 def test_parameters(subject: Subject, case: Case) -> None:
     """The gradient by every weight and bias of every layer and direction equals the oracle's."""
     verify(subject, case)
 
 
-@check(CHAIN_RULE, needs=("gradients.parameters",), values=CALM, lengths=True, share=0.6)
+@check(CHAIN_RULE, needs=("gradients.parameters",), **DERIVED, lengths=True, share=0.6)
 def test_lengths(subject: Subject, case: Case) -> None:
     """With lengths, padding has no part in any gradient and a gradient of zero."""
     inputs = case.inputs()
@@ -77,7 +79,7 @@ def test_lengths(subject: Subject, case: Case) -> None:
 @check(
     "torch.nn.LSTM, Outputs: h_n and c_n are results like output",
     needs=("gradients.parameters",),
-    values=CALM,
+    **DERIVED,
     hx=True,
     share=0.6,
 )
@@ -100,7 +102,7 @@ def test_results(subject: Subject, case: Case) -> None:
         subject.agree(found, truth.budgets, f"with {name} alone in the loss, the gradient by ")
 
 
-@check("torch.Tensor.grad: backward accumulates", needs=("gradients.parameters",), values=CALM, share=0.6)
+@check("torch.Tensor.grad: backward accumulates", needs=("gradients.parameters",), **DERIVED, share=0.6)
 def test_accumulate(subject: Subject, case: Case) -> None:
     """A second backward adds its gradients to those of the first."""
     inputs = case.inputs()
@@ -114,7 +116,7 @@ def test_accumulate(subject: Subject, case: Case) -> None:
     subject.agree(summed, doubled, "after a second backward, the gradient by ")
 
 
-@check("torch.Tensor.requires_grad", needs=("gradients.parameters",), values=CALM, share=0.6)
+@check("torch.Tensor.requires_grad", needs=("gradients.parameters",), **DERIVED, share=0.6)
 def test_frozen(subject: Subject, case: Case) -> None:
     """A parameter, input or state for which nobody wants a gradient gets none, and changes no other."""
     inputs = case.inputs()
@@ -132,7 +134,7 @@ def test_frozen(subject: Subject, case: Case) -> None:
     subject.agree(found, truth.budgets, f"with {', '.join(frozen) or 'nothing'} frozen, the gradient by ")
 
 
-@check("torch.Tensor.sum: its gradient is expanded from one number", needs=("gradients.parameters",), values=CALM)
+@check("torch.Tensor.sum: its gradient is expanded from one number", needs=("gradients.parameters",), **DERIVED)
 def test_sum(subject: Subject, case: Case) -> None:
     """Gradients that are one number for all elements, without memory of their own, count like any others, be that
     number small or, as scaled losses make it, large.
@@ -147,7 +149,7 @@ def test_sum(subject: Subject, case: Case) -> None:
     subject.agree(found, truth.budgets, f"the gradient of {number:g} times the sum of all results by ")
 
 
-@check("torch.autograd: a graph keeps what its backward needs", needs=("gradients.parameters",), values=CALM, share=0.6)
+@check("torch.autograd: a graph keeps what its backward needs", needs=("gradients.parameters",), **DERIVED, share=0.6)
 def test_meanwhile(subject: Subject, case: Case) -> None:
     """A call can be differentiated after other calls of the same layer: what it needs for that is its own."""
     inputs = case.inputs()
@@ -164,7 +166,7 @@ def test_meanwhile(subject: Subject, case: Case) -> None:
 @check(
     "PyTorch's example of word-level language modelling: repackage_hidden, truncated backpropagation",
     needs=("gradients.parameters",),
-    values=CALM,
+    **DERIVED,
     bidirectional=False,
     unbatched=False,
     hx=True,
