@@ -213,14 +213,12 @@ class KerasBackend(Backend):
         return f"there is no {', '.join(lacking)}" if lacking else None
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """Both kinds of GRU, with a recurrent bias in one of them alone; other activations."""
+        """Both kinds of GRU, with a recurrent bias in one of them alone; the activations that this release has."""
+        known = [names for names in OFFERED[cell] if all(hasattr(self.keras.activations, n) for n in names.split())]
+        activations = {"activations": ("", *known)}
         if cell == "gru":
-            return {
-                "reset_after": (True, False),
-                "recurrent_bias": ("all", "none"),
-                "activations": ("", *OFFERED["gru"]),
-            }
-        return {"recurrent_bias": ("none",), "activations": ("", *OFFERED[cell])}
+            return {"reset_after": (True, False), "recurrent_bias": ("all", "none"), **activations}
+        return {"recurrent_bias": ("none",), **activations}
 
     def new(self, config: LayerConfig, **way: bool) -> Any:
         """A layer of the config's kind; `way` holds go_backwards, unroll and stateful."""
