@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rnn_conformance.diagnosis.hypotheses import (  # noqa: F401
     activations,
+    beyond,
     gates,
     gradients,
     lengths,
