@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from rnn_reference import parameter_shapes
-from rnn_reference.cells import activations_of
+from rnn_reference.activations import activations_of
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = ("float64", "float32", "bfloat16", "float16")

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_reference.activations import USUAL, Activations, bounded
+
 Array = np.ndarray[Any, Any]
 State = tuple[Array, ...]
 Gates = dict[str, Array]
@@ -35,32 +37,10 @@ class Recurrent(NamedTuple):
 class Cell(NamedTuple):
     """One kind of cell."""
 
-    step: Callable[..., tuple[State, Gates]]  # of x, the state before, the parameters, and clip where it takes one
+    step: Callable[
+        ..., tuple[State, Gates]
+    ]  # of x, the state before, the parameters, the activations and other options
     backward: Callable[..., tuple[Array, State, Factors]]
-
-
-class Activation(NamedTuple):
-    """A function y = f(x) of what enters a gate, and `back`, which maps d_y and y to d_x."""
-
-    function: Callable[[Array], Array]
-    back: Callable[[Array, Array], Array]
-
-    def __call__(self, x: Array) -> Array:
-        """f(x)."""
-        return self.function(x)
-
-
-class Activations(NamedTuple):
-    """What the gates of one cell are functions of: ONNX's f, g and h."""
-
-    gate: Activation  # of i, f and o, or r and z
-    candidate: Activation  # of g, or n, or an RNN's whole sum
-    cell: Activation  # of c on its way into h, in an LSTM
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x); where e^-x overflows to infinity, the 0 that it should be."""
-    return 1 / (1 + np.exp(-x))
 
 
 def split(x: Array, parts: int) -> list[Array]:
@@ -69,59 +49,9 @@ def split(x: Array, parts: int) -> list[Array]:
     return [x[..., k * size : (k + 1) * size] for k in range(parts)]
 
 
-def bounded(x: Array, low: float, high: float) -> Array:
-    """`x`, and the nearest bound beyond these."""
-    return np.minimum(np.maximum(x, low), high)
-
-
 def clipped(x: Array, clip: float) -> Array:
     """`x` within ±clip; as it is where clip is 0."""
     return bounded(x, -clip, clip) if clip else x
-
-
-def no_slope() -> Array:
-    """In place of the slope of hard_sigmoid, which next to 1 hangs on the last bit of y.
-
-    Raises:
-        NotImplementedError: always.
-    """
-    raise NotImplementedError("the oracle has no gradients with hard_sigmoid")
-
-
-ACTIVATIONS = {
-    "sigmoid": Activation(lambda x: sigmoid(x), lambda d, y: d * y * (1 - y)),
-    "tanh": Activation(np.tanh, lambda d, y: d * (1 - y * y)),
-    "relu": Activation(lambda x: np.maximum(x, 0), lambda d, y: d * (y > 0)),  # 0 at 0, as in torch
-    "leaky_relu": Activation(lambda x: np.maximum(x, x * 0.25), lambda d, y: np.where(y > 0, d, d * 0.25)),
-    "hard_sigmoid": Activation(lambda x: bounded(x + 3, 0, 6) * (1 / 6), lambda d, y: no_slope()),
-    "hard_tanh": Activation(lambda x: bounded(x, -1, 1), lambda d, y: d * inside(y, -1, 1)),
-    "scaled_tanh": Activation(lambda x: np.tanh(x * 0.5) * 0.75, lambda d, y: d * (0.375 - y * y * (2 / 3))),
-}
-"""By the names of torch.nn.functional, but for ONNX's ScaledTanh, alpha = 0.75 and beta = 0.5; leaky_relu's
-negative_slope is 0.25."""
-
-
-def inside(y: Array, low: float, high: float) -> Array:
-    """Whether `y` lies between the bounds: where what is bounded has a slope."""
-    return (y > low) & (y < high)
-
-
-def activations_of(kind: str, names: str) -> Activations:
-    """The functions of an 'lstm', 'gru' or 'rnn' by these names, with spaces between; '' for torch.nn's.
-
-    Raises:
-        ValueError: for other names, or another number of them than the cell has functions.
-    """
-    usual = {"lstm": "sigmoid tanh tanh", "gru": "sigmoid tanh", "rnn": "tanh"}[kind]
-    given = (names or usual).split()
-    if len(given) != len(usual.split()) or not set(given) <= set(ACTIVATIONS):
-        few = ", ".join(ACTIVATIONS)
-        raise ValueError(f"activations of this cell must be {len(usual.split())} of {few}, not {names!r}")
-    found = [ACTIVATIONS[name] for name in given]
-    return Activations(found[0], found[min(1, len(found) - 1)], found[-1])
-
-
-USUAL = activations_of("lstm", "")
 
 
 def lstm_cell(x: Array, state: State, p: Recurrent, act: Activations = USUAL) -> tuple[State, Gates]:

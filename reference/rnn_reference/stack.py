@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnn_reference import cells
+from rnn_reference.activations import activations_of
 from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
 from rnn_reference.layout import Groups, Layout, groups_by_length, merged, part_of
 from rnn_reference.parameters import lanes, parameter_shapes, verify, verify_array
@@ -51,8 +52,8 @@ def lstm(
         parameters: by torch.nn.LSTM's names, of the shapes that `parameter_shapes` gives and of input's dtype.
         recurrent_bias, peepholes: which parameters there are besides torch.nn's; see `parameter_shapes`.
         clip, input_forget, forget_bias: see `cells.extended_lstm_cell`.
-        activations: three of `cells.ACTIVATIONS`, with spaces between: of the gates, of the candidate, and of c on its
-            way into h; '' for 'sigmoid tanh tanh'.
+        activations: three of `activations.ACTIVATIONS`, with spaces between: of the gates, of the candidate, and of c
+            on its way into h; '' for 'sigmoid tanh tanh'.
         hx: (h_0, c_0) of shapes (D·num_layers, B, P) and (D·num_layers, B, hidden_size), without B where input has
             none; zeros where left out.
         lengths: the length of each sequence, 0 to T. Each is treated as if alone: the reverse direction starts at its
@@ -104,7 +105,7 @@ def gru(
         reset_after: True for torch.nn.GRU (the reset gate acts after the recurrent product), False for the original
             of Cho et al. 2014 (before it).
         clip: see `cells.gru_cell`.
-        activations: two of `cells.ACTIVATIONS`, of the gates and of the candidate; '' for 'sigmoid tanh'.
+        activations: two of `activations.ACTIVATIONS`, of the gates and of the candidate; '' for 'sigmoid tanh'.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias)
     stack = gru_stack(input, *shapes, clip, activations)
@@ -136,7 +137,7 @@ def rnn(
 
     Args:
         nonlinearity: 'tanh' or 'relu'.
-        activations: one of `cells.ACTIVATIONS`, in place of nonlinearity; '' for that.
+        activations: one of `activations.ACTIVATIONS`, in place of nonlinearity; '' for that.
     """
     shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
     stack = rnn_stack(input, *shapes, clip, activations)
@@ -212,7 +213,7 @@ def _acting(cell: Cell, kind: str, activations: str) -> Cell:
     """The cell with these functions in place of its own."""
     if not activations:
         return cell
-    act = cells.activations_of(kind, activations)
+    act = activations_of(kind, activations)
     return Cell(partial(cell.step, act=act), partial(cell.backward, act=act))
 
 

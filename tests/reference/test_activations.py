@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rnn_reference
 import torch
-from rnn_reference.cells import ACTIVATIONS
+from rnn_reference.activations import ACTIVATIONS
 from torch.nn import functional
 
 H, STEPS, BATCH, FEATURES = 3, 5, 2, 4

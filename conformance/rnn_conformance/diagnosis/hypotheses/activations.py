@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from rnn_reference.cells import Array, Cell, Gates, Recurrent, State, sigmoid
+from rnn_reference.activations import sigmoid
+from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
 
 from rnn_conformance.diagnosis.hypotheses.base import Change, add, tuned
 from rnn_conformance.diagnosis.hypotheses.sequences import stepping

@@ -8,7 +8,8 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
-from rnn_reference.cells import GRU, GRU_RESET_BEFORE, Array, Cell, Gates, Recurrent, State, sigmoid, split
+from rnn_reference.activations import sigmoid
+from rnn_reference.cells import GRU, GRU_RESET_BEFORE, Array, Cell, Gates, Recurrent, State, split
 from rnn_reference.parameters import GATES
 
 from rnn_conformance.diagnosis.hypotheses.base import add, gated, mistake, rows_of, tuned, with_parameters
