@@ -28,10 +28,9 @@ class OnnxReferenceBackend(OnnxBackend):
 
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is what it refuses itself, in its own words."""
-        if config.nonlinearity == "relu":
-            return "onnx.reference: Unknown activation function 'Relu'"
-        if config.kind == "rnn" and config.activations:
-            return f"onnx.reference: Unknown activation function {ACTIVATIONS[config.activations][0]!r}"
+        named = config.activations or config.nonlinearity
+        if config.kind == "rnn" and named in ACTIVATIONS and named != "tanh":
+            return f"onnx.reference: Unknown activation function {ACTIVATIONS[named][0]!r}"
         return super().supports(config)
 
     def compile(self, model: Any) -> Run:
