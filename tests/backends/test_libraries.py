@@ -34,9 +34,9 @@ def loaded(name: str) -> Backend:
         pytest.skip(str(error))
 
 
-def outcome(backend: Backend, check: str) -> CheckResult:
+def outcome(backend: Backend, check: str, examples: int = 1) -> CheckResult:
     """One check of a GRU, where there is one, in float32."""
-    backend.max_examples = 1
+    backend.max_examples = examples
     known = Request(backend=backend.name).known(backend)
     unit = Unit(check, ONE_CELL.get(backend.name, "gru"), "float32", "cpu", 0)
     return run_unit(load_checks()[check], unit, backend, "smoke", expectations=known)
@@ -55,10 +55,10 @@ def test_conforms(name: str, check: str) -> None:
         assert result.outcome in ("passed", "expected_failure"), result.finding
 
 
-@pytest.mark.parametrize("check", ["values.stack", "gradients.truncated"])
+@pytest.mark.parametrize("check", ["values.stack", "gradients.parameters"])
 @pytest.mark.parametrize("name", TORCH + OTHERS)
 def test_a_kernel_with_two_gates_swapped_is_seen(name: str, check: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if check == "gradients.truncated" and name in NO_GRADIENTS:
+    if check == "gradients.parameters" and name in NO_GRADIENTS:
         pytest.skip("it has no gradients")
     backend = loaded(name)
     make = backend.layer
@@ -68,7 +68,7 @@ def test_a_kernel_with_two_gates_swapped_is_seen(name: str, check: str, monkeypa
         return make(config, {**parameters, "weight_hh_l0": np.concatenate([second, first, rest])})
 
     monkeypatch.setattr(backend, "layer", swapped)
-    assert outcome(backend, check).outcome == "failed"
+    assert outcome(backend, check, examples=4).outcome == "failed"  # one of which no deviation is declared
 
 
 @pytest.mark.parametrize("name", ["torch-export", "torch-compile-aot"])
