@@ -12,15 +12,8 @@ from rnn_reference.activations import activations_of
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-BEYOND = (
-    "reset_after",
-    "recurrent_bias",
-    "peepholes",
-    "clip",
-    "input_forget",
-    "forget_bias",
-    "activations",
-)  # torch.nn
+# what torch.nn does not have
+BEYOND = ("reset_after", "recurrent_bias", "peepholes", "clip", "input_forget", "forget_bias", "activations")
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -60,8 +60,8 @@ ACTIVATIONS = {
     "hard_tanh": Activation(lambda x: bounded(x, -1, 1), lambda d, y: d * inside(y, -1, 1)),
     "scaled_tanh": Activation(lambda x: np.tanh(x * 0.5) * 0.75, lambda d, y: d * (0.375 - y * y * (2 / 3))),
 }
-"""By the names of torch.nn.functional, but for ONNX's ScaledTanh, alpha = 0.75 and beta = 0.5; leaky_relu's
-negative_slope is 0.25."""
+"""By the names that jax.nn and Keras have, and ONNX's ScaledTanh with alpha = 0.75 and beta = 0.5. Below 0 the slope of
+leaky_relu is 0.25."""
 
 
 def activations_of(kind: str, names: str) -> Activations:

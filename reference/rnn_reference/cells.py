@@ -37,9 +37,7 @@ class Recurrent(NamedTuple):
 class Cell(NamedTuple):
     """One kind of cell."""
 
-    step: Callable[
-        ..., tuple[State, Gates]
-    ]  # of x, the state before, the parameters, the activations and other options
+    step: Callable[..., tuple[State, Gates]]  # of x, the state before, the parameters and its options
     backward: Callable[..., tuple[Array, State, Factors]]
 
 
