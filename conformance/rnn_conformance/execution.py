@@ -51,9 +51,9 @@ def run_unit(
     run = Attempts(check, Subject(backend, Measured(), rtol, atol), expectations=expectations, note=note)
     explicit_failure = None
     printed = check.explicit(unit) if check.explicit else []
-    extras = backend.extras(unit.cell)
-    covering = covering_cases(unit, check.drawn, COVERING[profile], extras) if check.covering else []
     few = backend.max_examples
+    share = COVERING[profile] if few is None else "whole"  # a few of all, for this unit's part may hold none on offer
+    covering = covering_cases(unit, check.drawn, share, backend.extras(unit.cell)) if check.covering else []
     if few is not None:
         printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
@@ -70,7 +70,7 @@ def run_unit(
     if explicit_failure:
         examples = max(examples, SEARCH)
     if few is not None:  # drawn where no other said anything, and one more, for the first that is drawn is trivial
-        examples = 0 if run.examples else min(examples, few + 1)
+        examples = 0 if run.examples else min(max(examples, 2), few + 1)
     refused = sum(run.not_offered.values()) == tried and not (run.unsupported == tried and _offers_some(backend, unit))
     if examples and (not tried or not refused):
         _generate(run, unit, examples, database)
