@@ -22,8 +22,9 @@ Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 LAMBDA = 10.0  # largest ρ that passes; docs/numerics.md says how it was calibrated
 RUNS = 8
-SIGMOID = np.divide  # the oracle divides in it alone
-EXACT = frozenset({np.negative, np.maximum, np.minimum, np.greater, np.less, np.equal, np.bitwise_and})
+SIGMOID = np.divide  # the oracle divides in it alone, and in softsign, which is as near to 1
+JUMP = np.heaviside
+EXACT = frozenset({np.negative, np.absolute, np.maximum, np.minimum, np.greater, np.less, np.equal, np.bitwise_and})
 POOL = np.random.default_rng(0x5EED).standard_normal(1 << 18)
 
 
@@ -85,6 +86,11 @@ class Noise:
         noisy = self._multiplied(result, _factors(relative))
         noisy += _window(_addends(self.arithmetic.smallest), 0, noisy.shape[-3:])
         return noisy
+
+    def of_jump(self, x: Array) -> None:
+        """Where `x` may come out on either side of 0, as little can be said as of an overflow."""
+        if (np.abs(x.mean(-3)) < LAMBDA * x.std(-3)).any():
+            self.overflowed = True
 
     def of_product(self, result: Array, left: Array, right: Array) -> Array:
         """`result` of a matrix product as it may come out of a sum in any order: ½·√n·u·√(‖w∘x‖₂² + (w·x)²).
@@ -167,6 +173,8 @@ class Noisy(np.ndarray[Any, Any]):
             result = noise.of_tanh(result)
         elif ufunc is SIGMOID:
             result = noise.of_sigmoid(result)
+        elif ufunc is JUMP:
+            noise.of_jump(plain[0])
         elif ufunc not in EXACT:
             result = noise.of_operation(result)
         return result.view(type(self))
@@ -199,7 +207,7 @@ class Budget:
 def budgets(
     compute: Compute, arrays: Mapping[str, Array], arithmetic: Arithmetic, seed: int = 0, runs: int | None = None
 ) -> tuple[dict[str, Budget], bool]:
-    """The budget of every array that `compute` gives for `arrays`, and whether a product may overflow on the way.
+    """The budget of every array that `compute` gives for `arrays`, and whether numbers may overflow or jump on the way.
 
     Args:
         compute: takes and gives arrays by name; those that it gives have the runs at axis -3.

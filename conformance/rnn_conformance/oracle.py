@@ -141,7 +141,7 @@ def _truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Tr
     arrays = arrays_of(inputs)
     compute = _named_results(config, inputs)
     found, overflowed = budgets(compute, arrays, arithmetic)
-    reason = "a product may overflow" if overflowed else ""
+    reason = "numbers may overflow or jump" if overflowed else ""
     if not all(np.isfinite(b.truth).all() and (np.abs(b.truth) < arithmetic.largest).all() for b in found.values()):
         reason = "the result overflows"
     if not all(np.isfinite(budget.sigma).all() for budget in found.values()):

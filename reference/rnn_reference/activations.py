@@ -32,6 +32,18 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
+def elu(x: Array) -> Array:
+    """`x` above 0, and e^x - 1 below."""
+    below: Array = np.exp(np.minimum(x, 0)) - 1
+    return np.maximum(x, 0) + below
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + e^x), in a form in which nothing overflows."""
+    more: Array = np.log(1 + np.exp(-np.abs(x)))
+    return np.maximum(x, 0) + more
+
+
 def bounded(x: Array, low: float, high: float) -> Array:
     """`x`, and the nearest bound beyond these."""
     return np.minimum(np.maximum(x, low), high)
@@ -58,10 +70,15 @@ ACTIVATIONS = {
     "leaky_relu": Activation(lambda x: np.maximum(x, x * 0.25), lambda d, y: np.where(y > 0, d, d * 0.25)),
     "hard_sigmoid": Activation(lambda x: bounded(x + 3, 0, 6) * (1 / 6), no_slope),
     "hard_tanh": Activation(lambda x: bounded(x, -1, 1), lambda d, y: d * inside(y, -1, 1)),
+    "elu": Activation(elu, lambda d, y: d * np.minimum(y + 1, 1)),
+    "softplus": Activation(softplus, lambda d, y: d * (1 - np.exp(-y))),
+    "softsign": Activation(lambda x: x / (1 + np.abs(x)), lambda d, y: d * (1 - np.abs(y)) * (1 - np.abs(y))),
     "scaled_tanh": Activation(lambda x: np.tanh(x * 0.5) * 0.75, lambda d, y: d * (0.375 - y * y * (2 / 3))),
+    "affine": Activation(lambda x: x * 0.75 + 0.5, lambda d, y: d * 0.75),
+    "thresholded_relu": Activation(lambda x: x * np.heaviside(x - 0.3125, 0), lambda d, y: d * (y > 0)),
 }
-"""By the names that jax.nn and Keras have, and ONNX's ScaledTanh with alpha = 0.75 and beta = 0.5. Below 0 the slope of
-leaky_relu is 0.25."""
+"""By the names that Keras has, and jax.nn but for soft_sign; and ONNX's ScaledTanh with alpha = 0.75 and beta = 0.5,
+Affine with the same, and ThresholdedRelu with alpha = 0.3125. Below 0 the slope of leaky_relu is 0.25."""
 
 
 def activations_of(kind: str, names: str) -> Activations:

@@ -17,11 +17,21 @@ TORCH: dict[str, Any] = {
     "leaky_relu": lambda x: functional.leaky_relu(x, 0.25),
     "hard_sigmoid": functional.hardsigmoid,
     "hard_tanh": functional.hardtanh,
+    "elu": functional.elu,
+    "softplus": functional.softplus,
+    "softsign": functional.softsign,
     "scaled_tanh": lambda x: 0.75 * torch.tanh(0.5 * x),
+    "affine": lambda x: 0.75 * x + 0.5,
+    "thresholded_relu": lambda x: functional.threshold(x, 0.3125, 0.0),
 }
 CHOICES = {
-    "lstm": ["hard_sigmoid scaled_tanh hard_tanh", "sigmoid leaky_relu tanh", "scaled_tanh tanh relu"],
-    "gru": ["hard_sigmoid scaled_tanh", "sigmoid leaky_relu"],
+    "lstm": [
+        "hard_sigmoid scaled_tanh hard_tanh",
+        "sigmoid leaky_relu tanh",
+        "scaled_tanh tanh relu",
+        "softsign affine elu",
+    ],
+    "gru": ["hard_sigmoid scaled_tanh", "sigmoid leaky_relu", "softsign softplus"],
     "rnn": list(ACTIVATIONS),
 }
 

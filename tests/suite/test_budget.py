@@ -1,4 +1,4 @@
-"""The error budget of sums: wide enough for every order of rounding, and no wider than a lost term."""
+"""The error budget: of sums, as wide as every order of rounding and no wider than a lost term; and of what jumps."""
 
 from dataclasses import replace
 
@@ -43,3 +43,12 @@ def test_sums_in_storage_are_within_the_budget_and_a_lost_half_is_not(kind: str,
     budget = budgets(compute, {"terms": terms[np.newaxis]}, IN_STORAGE)[0]["total"]
     assert budget.rho(one_by_one(terms)).max() < LAMBDA
     assert budget.rho(one_by_one(terms[: count // 2])).max() > LAMBDA
+
+
+@pytest.mark.parametrize(("distance", "says_nothing"), [(0.0, True), (1e-8, True), (1e-4, False)])
+def test_nothing_is_said_where_rounding_decides_on_which_side_of_a_jump_a_number_is(
+    distance: float, says_nothing: bool
+) -> None:
+    x = np.array([[[-3.0, 0.1 + distance, 2.0]]])
+    jumps = budgets(lambda given: {"y": np.heaviside(given["x"] * 3 - 0.3, 0)}, {"x": x}, arithmetic_of("float32"))[1]
+    assert jumps is says_nothing

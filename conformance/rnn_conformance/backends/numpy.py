@@ -89,10 +89,10 @@ class OracleLayer(Layer):
 
 
 ACTIVATIONS = {  # beside the usual ones
-    "lstm": ("hard_sigmoid scaled_tanh hard_tanh", "tanh sigmoid sigmoid"),
-    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid"),
-    "rnn_tanh": ("hard_tanh", "scaled_tanh"),
-    "rnn_relu": ("leaky_relu",),
+    "lstm": ("hard_sigmoid scaled_tanh hard_tanh", "tanh sigmoid sigmoid", "softsign affine elu"),
+    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid", "sigmoid softplus"),
+    "rnn_tanh": ("hard_tanh", "scaled_tanh", "softsign"),
+    "rnn_relu": ("leaky_relu", "thresholded_relu"),
 }
 
 

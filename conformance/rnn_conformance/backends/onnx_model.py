@@ -30,13 +30,24 @@ ACTIVATIONS: dict[str, tuple[str, list[float], list[float]]] = {  # ONNX's name,
     "relu": ("Relu", [], []),
     "leaky_relu": ("LeakyRelu", [0.25], []),
     "hard_sigmoid": ("HardSigmoid", [1 / 6], [0.5]),
+    "elu": ("Elu", [1.0], []),
+    "softplus": ("Softplus", [], []),
+    "softsign": ("Softsign", [], []),
     "scaled_tanh": ("ScaledTanh", [0.75], [0.5]),
+    "affine": ("Affine", [0.75], [0.5]),
+    "thresholded_relu": ("ThresholdedRelu", [0.3125], []),
 }
-OFFERED = {  # those of each cell beside the usual ones: with alpha and beta, and such as every runtime knows
-    "lstm": ("hard_sigmoid scaled_tanh tanh", "tanh sigmoid sigmoid"),
-    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid"),
-    "rnn_tanh": ("scaled_tanh", "sigmoid"),
-    "rnn_relu": ("leaky_relu",),
+OFFERED = {  # those of each cell beside the usual ones; every function, and for each cell such as every runtime knows
+    "lstm": (
+        "hard_sigmoid scaled_tanh tanh",
+        "tanh sigmoid sigmoid",
+        "softsign affine elu",
+        "sigmoid elu thresholded_relu",
+        "sigmoid relu relu",
+    ),
+    "gru": ("hard_sigmoid scaled_tanh", "tanh sigmoid", "softsign elu", "sigmoid relu"),
+    "rnn_tanh": ("scaled_tanh", "sigmoid", "affine", "softsign"),
+    "rnn_relu": ("leaky_relu", "thresholded_relu", "softplus"),
 }
 BFLOAT16_OPSET = 22  # in which the operators take bfloat16
 

@@ -29,7 +29,7 @@ class OnnxReferenceBackend(OnnxBackend):
     def supports(self, config: LayerConfig) -> str | None:
         """Not offered is what it refuses itself, in its own words."""
         named = config.activations or config.nonlinearity
-        if config.kind == "rnn" and named in ACTIVATIONS and named != "tanh":
+        if config.kind == "rnn" and named in ACTIVATIONS and named not in ("tanh", "affine"):
             return f"onnx.reference: Unknown activation function {ACTIVATIONS[named][0]!r}"
         return super().supports(config)
 

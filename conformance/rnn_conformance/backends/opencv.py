@@ -13,7 +13,7 @@ import numpy as np
 
 from rnn_conformance.arithmetic import Arithmetic
 from rnn_conformance.backend import Array
-from rnn_conformance.backends.onnx_model import OnnxBackend, Run
+from rnn_conformance.backends.onnx_model import ACTIVATIONS, OnnxBackend, Run
 from rnn_conformance.config import LayerConfig
 
 
@@ -45,8 +45,9 @@ class OpenCvBackend(OnnxBackend):
             return "cv2.dnn: DNN/ONNX/Attribute[activations]: 'Strings' are not supported"
         if config.activations and config.bidirectional:
             return "cv2.dnn: Assertion failed activations.size() == 3, where there are two directions"
-        if "hard_sigmoid" in config.activations:
-            return "cv2.dnn: Activation function [HardSigmoid] for layer LSTM is not supported"
+        for name in config.activations.split():
+            if name not in ("sigmoid", "tanh"):
+                return f"cv2.dnn: Activation function [{ACTIVATIONS[name][0]}] for layer LSTM is not supported"
         return super().supports(config)
 
     def arithmetic(self, dtype: str) -> Arithmetic:

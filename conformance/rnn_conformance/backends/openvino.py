@@ -46,8 +46,8 @@ class OpenVinoBackend(OnnxBackend):
         if config.dtype == "float64":
             # docs.openvino.ai, CPU Device: "The default floating-point precision of a CPU primitive is f32"
             return "OpenVINO's CPU plugin has no f64 among its inference data types"
-        for name in ("scaled_tanh", "leaky_relu"):
-            if name in config.activations:
+        for name in config.activations.split():
+            if name not in ("sigmoid", "tanh", "relu"):
                 return f"OpenVINO: Unknown activation function: {name.replace('_', '')}"
         return super().supports(config)
 
