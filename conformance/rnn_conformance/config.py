@@ -9,11 +9,21 @@ import ml_dtypes
 import numpy as np
 from rnn_reference import parameter_shapes
 from rnn_reference.activations import activations_of
+from rnn_reference.directions import joined_size
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 # what torch.nn does not have
-BEYOND = ("reset_after", "recurrent_bias", "peepholes", "clip", "input_forget", "forget_bias", "activations")
+BEYOND = (
+    "reset_after",
+    "recurrent_bias",
+    "peepholes",
+    "clip",
+    "input_forget",
+    "forget_bias",
+    "activations",
+    "merge_mode",
+)
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -25,7 +35,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 class LayerConfig:
     """One recurrent stack. Fields are torch.nn's, but that `cell` names the kind and the nonlinearity together.
 
-    The last seven say what torch.nn does not have; they are drawn for backends whose `extras` name them.
+    The last eight say what torch.nn does not have; they are drawn for backends whose `extras` name them.
 
     Raises:
         ValueError: for a config that cannot exist, in one sentence that names the field to change.
@@ -49,6 +59,7 @@ class LayerConfig:
     input_forget: bool = False  # of an LSTM: whether the forget gate is 1 - the input gate
     forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
     activations: str = ""  # of gates, candidate and an LSTM's cell, in ONNX's order: "hard_sigmoid tanh tanh"
+    merge_mode: str = "concat"  # how two directions become the output of a layer: concat, sum, mul or ave
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -83,6 +94,11 @@ class LayerConfig:
         return 2 if self.bidirectional else 1
 
     @property
+    def side_by_side(self) -> bool:
+        """Whether the output has two directions one after the other, as torch.nn's."""
+        return self.bidirectional and self.merge_mode == "concat"
+
+    @property
     def lanes(self) -> int:
         """The number of directions of all layers together: the first axis of the states."""
         return self.num_layers * self.num_directions
@@ -95,7 +111,7 @@ class LayerConfig:
     @property
     def output_size(self) -> int:
         """The features of the output."""
-        return self.state_sizes[0] * self.num_directions
+        return joined_size(self.state_sizes[0], self.bidirectional, self.merge_mode)
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter by torch.nn's name."""
@@ -109,6 +125,7 @@ class LayerConfig:
             self.proj_size,
             self.recurrent_bias,
             self.peepholes,
+            self.merge_mode,
         )
 
     def beyond_torch(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnn_reference.cells import Array, Factors, Gates, State
+from rnn_reference.directions import join_backward
 from rnn_reference.layout import merged, part_of
 from rnn_reference.parameters import verify_array
 from rnn_reference.stack import Parameters, Stack, gru_stack, lstm_stack, order, recurrent_of, rnn_stack
@@ -35,6 +36,7 @@ def lstm_gradients(
     input_forget: bool = False,
     forget_bias: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -58,7 +60,7 @@ def lstm_gradients(
     Source: the chain rule; the derivatives of each cell are in `cells`.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
-    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations, merge_mode)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -78,12 +80,13 @@ def gru_gradients(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
     """The gradients of a scalar by all that `gru` takes: as `lstm_gradients`, without a cell state."""
     shapes = (hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias)
-    stack = gru_stack(input, *shapes, clip, activations)
+    stack = gru_stack(input, *shapes, clip, activations, merge_mode)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -103,6 +106,7 @@ def rnn_gradients(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -111,7 +115,7 @@ def rnn_gradients(
     The derivative of relu at 0 is 0, as in torch.
     """
     shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
-    stack = rnn_stack(input, *shapes, clip, activations)
+    stack = rnn_stack(input, *shapes, clip, activations, merge_mode)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 
@@ -129,7 +133,7 @@ def _call(
     """Check the arguments, bring them into time-major form, go back group by group, and give the results their form."""
     layout, x, state, groups = stack.prepare(input, parameters, hx, batch_first, lengths, masks)
     d_final = stack.state("state_gradient", ("the gradient by h_n", "the gradient by c_n"), state_gradient, x, layout)
-    output_shape = (*input.shape[:-1], stack.directions * stack.widths[0])
+    output_shape = (*input.shape[:-1], stack.output_size)
     verify_array("output_gradient", output_gradient, output_shape, x.dtype)
     d_output = layout.inward(output_gradient)
     rows = [rows for _, rows in groups]
@@ -164,12 +168,13 @@ def _layers(
     d_states: dict[int, State] = {}
     for layer in reversed(range(stack.num_layers)):
         d_inputs = []
-        for part, (k, lane) in enumerate(stack.lanes_of(layer)):
-            at, width = order(lane), stack.widths[0]
+        own = stack.lanes_of(layer)
+        d_hs = join_backward(d_output, [trace[lane].get("h", d_output) for _, lane in own], stack.merge_mode)
+        for (k, lane), d_h in zip(own, d_hs, strict=True):
+            at = order(lane)
             left = {name: values[at] for name, values in trace[lane].items()}
-            d_h = d_output[at][..., part * width : (part + 1) * width]
             before, after = tuple(s[k] for s in state), tuple(s[k] for s in d_final)
-            d_input, d_states[k], found = lane_gradients(stack, parameters, lane, before, left, d_h, after)
+            d_input, d_states[k], found = lane_gradients(stack, parameters, lane, before, left, d_h[at], after)
             d_inputs.append(d_input[at])
             gradients |= found
         d_output = sum(d_inputs[1:], d_inputs[0])

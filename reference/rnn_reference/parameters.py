@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from rnn_reference.directions import joined_size
+
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
@@ -24,6 +26,7 @@ def parameter_shapes(
     proj_size: int = 0,
     recurrent_bias: str = "all",
     peepholes: bool = False,
+    merge_mode: str = "concat",
 ) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of a stack, by name, in torch.nn's order.
 
@@ -32,9 +35,10 @@ def parameter_shapes(
         recurrent_bias: which gates have a bias_hh beside their bias_ih: 'all', as in torch.nn, 'none', or for the GRU
             the 'candidate' n alone.
         peepholes: whether an LSTM has peephole, the weights of c in the gates i, f and o, end to end.
+        merge_mode: how two directions become the output of a layer; see `directions`.
 
     Raises:
-        ValueError: for another cell, a size below 1, or a projection that torch.nn does not define.
+        ValueError: for another cell, a size below 1, another merge_mode, or a projection that torch.nn does not define.
 
     Source: section "Variables" of the pages of torch.nn.LSTM, GRU and RNN.
     """
@@ -53,9 +57,10 @@ def parameter_shapes(
         raise ValueError(f"peepholes are defined for the LSTM only, not for the {cell.upper()}")
     rows = GATES[cell] * hidden_size
     state_size = proj_size or hidden_size
+    between = joined_size(state_size, bidirectional, merge_mode)
     shapes: dict[str, tuple[int, ...]] = {}
     for lane in lanes(num_layers, bidirectional):
-        below = input_size if lane.startswith("l0") else state_size * (2 if bidirectional else 1)
+        below = input_size if lane.startswith("l0") else between
         shapes[f"weight_ih_{lane}"] = (rows, below)
         shapes[f"weight_hh_{lane}"] = (rows, state_size)
         if bias:

@@ -14,6 +14,7 @@ import numpy as np
 from rnn_reference import cells
 from rnn_reference.activations import activations_of
 from rnn_reference.cells import Array, Cell, Gates, Recurrent, State
+from rnn_reference.directions import join, joined_size
 from rnn_reference.layout import Groups, Layout, groups_by_length, merged, part_of
 from rnn_reference.parameters import lanes, parameter_shapes, verify, verify_array
 
@@ -38,13 +39,15 @@ def lstm(
     input_forget: bool = False,
     forget_bias: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
 ) -> Any:
     """A stack of LSTM layers.
 
-    With D = 2 where bidirectional and 1 elsewhere, P = proj_size or hidden_size:
+    With D = 2 where bidirectional and 1 elsewhere, P = proj_size or hidden_size (output's D is 1 too where merge_mode
+    joins directions otherwise than by 'concat'):
 
     Args:
         input: (T, B, input_size), or (B, T, input_size) where batch_first, or unbatched (T, input_size), of a NumPy
@@ -54,6 +57,7 @@ def lstm(
         clip, input_forget, forget_bias: see `cells.extended_lstm_cell`.
         activations: three of `activations.ACTIVATIONS`, with spaces between: of the gates, of the candidate, and of c
             on its way into h; '' for 'sigmoid tanh tanh'.
+        merge_mode: how two directions become the output of a layer: 'concat', 'sum', 'mul' or 'ave'; see `directions`.
         hx: (h_0, c_0) of shapes (D·num_layers, B, P) and (D·num_layers, B, hidden_size), without B where input has
             none; zeros where left out.
         lengths: the length of each sequence, 0 to T. Each is treated as if alone: the reverse direction starts at its
@@ -74,7 +78,7 @@ def lstm(
     Source: torch.nn.LSTM's page; see `cells` for the equations.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, proj_size, recurrent_bias, peepholes)
-    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations)
+    stack = lstm_stack(input, *shapes, clip, input_forget, forget_bias, activations, merge_mode)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -92,6 +96,7 @@ def gru(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -108,7 +113,7 @@ def gru(
         activations: two of `activations.ACTIVATIONS`, of the gates and of the candidate; '' for 'sigmoid tanh'.
     """
     shapes = (hidden_size, num_layers, bias, bidirectional, reset_after, recurrent_bias)
-    stack = gru_stack(input, *shapes, clip, activations)
+    stack = gru_stack(input, *shapes, clip, activations, merge_mode)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -126,6 +131,7 @@ def rnn(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -140,7 +146,7 @@ def rnn(
         activations: one of `activations.ACTIVATIONS`, in place of nonlinearity; '' for that.
     """
     shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
-    stack = rnn_stack(input, *shapes, clip, activations)
+    stack = rnn_stack(input, *shapes, clip, activations, merge_mode)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -157,18 +163,18 @@ def lstm_stack(
     input_forget: bool = False,
     forget_bias: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
 ) -> "Stack":
     """The stack of `lstm`."""
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional, proj_size)
-    shapes = parameter_shapes("lstm", *sizes, recurrent_bias, peepholes)
+    shapes = parameter_shapes("lstm", *sizes, recurrent_bias, peepholes, merge_mode)
     cell = cells.LSTM
     if peepholes or clip or input_forget or forget_bias:
         step = partial(cells.extended_lstm_cell, clip=clip, input_forget=input_forget, forget_bias=forget_bias)
         backward = cells.no_derivative if peepholes or clip or input_forget else cells.lstm_cell_backward
         cell = Cell(step, backward)
-    return Stack(
-        _acting(cell, "lstm", activations), shapes, num_layers, bidirectional, (proj_size or hidden_size, hidden_size)
-    )
+    widths = (proj_size or hidden_size, hidden_size)
+    return Stack(_acting(cell, "lstm", activations), shapes, num_layers, bidirectional, widths, merge_mode)
 
 
 def gru_stack(
@@ -181,12 +187,13 @@ def gru_stack(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
 ) -> "Stack":
     """The stack of `gru`."""
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
-    shapes = parameter_shapes("gru", *sizes, recurrent_bias=recurrent_bias)
+    shapes = parameter_shapes("gru", *sizes, recurrent_bias=recurrent_bias, merge_mode=merge_mode)
     cell = _acting(cells.GRU if reset_after else cells.GRU_RESET_BEFORE, "gru", activations)
-    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,))
+    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,), merge_mode)
 
 
 def rnn_stack(
@@ -199,14 +206,15 @@ def rnn_stack(
     recurrent_bias: str = "all",
     clip: float = 0.0,
     activations: str = "",
+    merge_mode: str = "concat",
 ) -> "Stack":
     """The stack of `rnn`."""
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
-    shapes = parameter_shapes("rnn", *sizes, recurrent_bias=recurrent_bias)
+    shapes = parameter_shapes("rnn", *sizes, recurrent_bias=recurrent_bias, merge_mode=merge_mode)
     cell = _acting(cells.RNN, "rnn", activations or nonlinearity)
-    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,))
+    return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,), merge_mode)
 
 
 def _acting(cell: Cell, kind: str, activations: str) -> Cell:
@@ -238,6 +246,7 @@ class Stack:
     num_layers: int
     bidirectional: bool
     widths: tuple[int, ...]  # features of each part of the state: h, and c for the LSTM
+    merge_mode: str
 
     @property
     def lanes(self) -> list[str]:
@@ -248,6 +257,11 @@ class Stack:
     def directions(self) -> int:
         """2 where bidirectional, else 1."""
         return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """The features of every layer's output."""
+        return joined_size(self.widths[0], self.bidirectional, self.merge_mode)
 
     def call(
         self,
@@ -283,7 +297,7 @@ class Stack:
         if masks is not None and len(masks) != self.num_layers - 1:
             raise ValueError(f"dropout_masks must hold num_layers - 1 = {self.num_layers - 1} arrays, not {len(masks)}")
         for k, mask in enumerate(() if masks is None else masks):
-            verify_array(f"dropout_masks[{k}]", mask, (*x.shape[:-1], self.directions * self.widths[0]), x.dtype)
+            verify_array(f"dropout_masks[{k}]", mask, (*x.shape[:-1], self.output_size), x.dtype)
         return layout, x, self.state("hx", ("h_0", "c_0"), hx, x, layout), groups_by_length(lengths, x, layout)
 
     def state(self, argument: str, names: tuple[str, str], value: Any, x: Array, layout: Layout) -> State:
@@ -338,7 +352,7 @@ class Stack:
                 outputs.append(output[at])
                 trace[lane] = {name: values[at] for name, values in gates.items()}
                 finals.append(final)
-            x = np.concatenate(outputs, axis=-1)
+            x = join(outputs, self.merge_mode)
         return x, tuple(np.stack(parts) for parts in zip(*finals, strict=True)), trace
 
     def run_lane(

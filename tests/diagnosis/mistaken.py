@@ -133,4 +133,7 @@ def _special() -> Iterator[Case]:
     yield Case(LayerConfig("gru", 3, 4, reset_after=False), 4, 3, values="normal", seed=14)
     for more in ({"clip": 0.5}, {"input_forget": True}, {"forget_bias": 1.0}, {"activations": "tanh sigmoid sigmoid"}):
         yield Case(LayerConfig("lstm", 3, 4, **more), 4, 3, values="normal", seed=14)
+    for mode in ("sum", "mul"):
+        merged = LayerConfig("gru", 3, 4, num_layers=2, bidirectional=True, merge_mode=mode)
+        yield Case(merged, 4, 3, values="normal", seed=15)
     yield Case(LayerConfig("lstm", 1, 1), 40, 1, values="growing")

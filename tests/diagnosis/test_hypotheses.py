@@ -101,6 +101,20 @@ def test_right_kernel_gets_none(cell: str, dtype: str) -> None:
         assert found.location == RIGHT
 
 
+@pytest.mark.parametrize("merge_mode", ["sum", "mul", "ave"])
+def test_every_mistake_can_be_made_where_directions_are_merged(merge_mode: str) -> None:
+    config = LayerConfig("lstm", 4, 4, num_layers=3, bidirectional=True, merge_mode=merge_mode)
+    case = Case(config, 5, 3, (5, 2, 3), values="normal", seed=1)
+    right = Subject(NumPyBackend())
+    for question in (asked(right, case), asked_for_gradients(right, case)):
+        due = question.predicted_by(Hypothesis("none", "it is right", lambda kernel: kernel))
+        assert due is not None
+        for hypothesis in ALL:
+            if (hypothesis.kind == "gradients") == isinstance(question, GradientQuestion) and not hypothesis.tuned:
+                found = question.predicted_by(hypothesis)
+                assert found is None or found[1].shape == due[1].shape, hypothesis.id
+
+
 def test_ids_and_sentences_are_unique() -> None:
     assert len({hypothesis.id for hypothesis in ALL}) == len(ALL) >= 40
     for hypothesis in ALL:

@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from rnn_reference.directions import MERGE_MODES
 
 from rnn_conformance.backend import Array, Backend, Layer, Policy
 from rnn_conformance.config import LayerConfig
@@ -119,7 +120,7 @@ class NumPyBackend(Backend):
             found |= {"reset_after": (True, False), "recurrent_bias": ("all", "none", "candidate")}
         if cell == "lstm":
             found |= {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
-        return found | {"activations": ("", *ACTIVATIONS[cell])}
+        return found | {"activations": ("", *ACTIVATIONS[cell]), "merge_mode": MERGE_MODES}
 
     def expectations(self) -> Path | None:
         """Where the budget errs."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from rnn_reference.cells import State
+from rnn_reference.directions import join_backward
 from rnn_reference.gradients import lane_gradients
 from rnn_reference.layout import groups_by_length, merged, part_of
 from rnn_reference.stack import Stack, order
@@ -82,11 +83,11 @@ class Backward(Kernel):
         d_states: dict[int, State] = {}
         for layer in reversed(range(self.config.num_layers)):
             d_inputs = []
-            for part, (k, lane) in enumerate(stack.lanes_of(layer)):
-                width = stack.widths[0]
-                d_h = d_output[order(lane)][..., part * width : (part + 1) * width]
+            lanes = stack.lanes_of(layer)
+            d_hs = join_backward(d_output, [trace[lane].get("h", d_output) for _, lane in lanes], stack.merge_mode)
+            for (k, lane), d_h in zip(lanes, d_hs, strict=True):
                 before, after = tuple(s[k] for s in hx), tuple(s[k] for s in d_final)
-                d_input, d_states[k], found = self._lane(stack, lane, trace, before, d_h, after)
+                d_input, d_states[k], found = self._lane(stack, lane, trace, before, d_h[order(lane)], after)
                 d_inputs.append(self.down(lane, d_input[order(lane)]))
                 gradients |= found
             d_output = reduce(np.add, d_inputs)

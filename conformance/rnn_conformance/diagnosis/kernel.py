@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from inspect import signature
 from typing import Any
 
 import numpy as np
 from rnn_reference.cells import Cell, State
+from rnn_reference.directions import join
 from rnn_reference.layout import Layout, groups_by_length, merged
 from rnn_reference.stack import Stack, gru_stack, lstm_stack, order, rnn_stack
 
@@ -34,6 +36,12 @@ def in_order(part: Array, lane: str) -> Array:
 def side_by_side(outputs: Sequence[Array], layer: int) -> Array:
     """The output of a layer: both directions' features, one after the other."""
     return np.concatenate(list(outputs), axis=-1)
+
+
+@cache
+def joining(merge_mode: str) -> Callable[[Sequence[Array], int], Array]:
+    """What joins directions so; for one mode always the same function, by which kernels are told from one another."""
+    return lambda outputs, layer: join(list(outputs), merge_mode)
 
 
 def from_below(below: Array, raw: Array, layer: int) -> Array:
@@ -183,4 +191,5 @@ def kernel_of(
         hx = tuple(arrays[f"hx{k}"] for k in range(len(inputs.hx)))
     parameters = {name: arrays[name] for name in inputs.parameters}
     right = stack_of(config, x)
-    return Kernel(config, right, parameters, x, hx, inputs.lengths, inputs.hx is not None, right.cell, dict(seen or {}))
+    given = (config, right, parameters, x, hx, inputs.lengths, inputs.hx is not None, right.cell, dict(seen or {}))
+    return Kernel(*given, join=joining(config.merge_mode))

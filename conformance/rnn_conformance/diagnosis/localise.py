@@ -91,6 +91,8 @@ class _Lane:
 
 def _within(subject: Subject, layer: Question, deadline: float) -> str:
     """Where a single layer deviates."""
+    if layer.case.config.bidirectional and not layer.case.config.side_by_side:
+        return _first(layer)  # the output does not show the states of each direction
     beyond = ""
     for direction in range(layer.case.config.num_directions):
         lane = _lane(subject, layer, direction, deadline)

@@ -65,6 +65,7 @@ def test_layers(subject: Subject, case: Case) -> None:
     needs=("values.cell",),
     explicit=published.two_directions,
     bidirectional=True,
+    merge_mode="concat",
 )
 def test_directions(subject: Subject, case: Case) -> None:
     """Two directions are a forward layer and a layer on the reversed sequence, side by side in output and states."""
@@ -125,7 +126,12 @@ def test_batch_rows(subject: Subject, case: Case) -> None:
     subject.agree(subject.run(case, alone).arrays, budgets, f"with row {row} alone, ")
 
 
-@check("torch.nn.LSTM: the equations treat every hidden unit alike", needs=("values.cell",), proj_size=0)
+@check(
+    "torch.nn.LSTM: the equations treat every hidden unit alike",
+    needs=("values.cell",),
+    proj_size=0,
+    merge_mode="concat",
+)
 def test_units(subject: Subject, case: Case) -> None:
     """Hidden units have no order: with units of the weights permuted, the results are permuted."""
     inputs, config = case.inputs(), case.config

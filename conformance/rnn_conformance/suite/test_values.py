@@ -74,6 +74,7 @@ def test_default_state(subject: Subject, case: Case) -> None:
     "torch.nn.LSTM, Outputs: h_n is the final hidden state, in reverse that of the first step",
     needs=("values.cell",),
     lengths=None,
+    merge_mode="concat",
 )
 def test_final_state(subject: Subject, case: Case) -> None:
     """In the last layer, h_n is the output of each row's last step, and for the reverse direction of its first."""

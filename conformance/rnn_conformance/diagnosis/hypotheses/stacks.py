@@ -9,7 +9,7 @@ import numpy as np
 from rnn_reference.cells import Array, State
 
 from rnn_conformance.diagnosis.hypotheses.base import Change, add, mistake
-from rnn_conformance.diagnosis.kernel import Kernel, in_order, side_by_side
+from rnn_conformance.diagnosis.kernel import Kernel, in_order, joining, side_by_side
 
 
 def as_it_lies(part: Array, lane: str) -> Array:
@@ -33,8 +33,13 @@ def stacked(**wiring: object) -> Change:
 
 
 def both(**wiring: object) -> Change:
-    """The kernel wired so, where it has several layers of two directions."""
-    return lambda kernel: bidirectional(**wiring)(kernel) if kernel.config.num_layers > 1 else None
+    """The kernel wired so, where it has several layers of two directions, side by side."""
+
+    def change(kernel: Kernel) -> Kernel | None:
+        deep = kernel.config.side_by_side and kernel.config.num_layers > 1
+        return bidirectional(**wiring)(kernel) if deep else None
+
+    return change
 
 
 add(
@@ -74,7 +79,7 @@ def swapped(outputs: Sequence[Array], layer: int) -> Array:
 
 def _joined(change: object, last_only: bool) -> Change:
     def wired(kernel: Kernel) -> Kernel | None:
-        if not kernel.config.bidirectional or (last_only and kernel.config.num_layers == 1):
+        if not kernel.config.side_by_side or (last_only and kernel.config.num_layers == 1):
             return None
         last = kernel.config.num_layers - 1
 
@@ -132,6 +137,23 @@ for _id, _words, _change in (
     add(f"directions.{_id}-at-the-end", f"{_words}, in the last layer alone", _joined(_change, last_only=True))
 
 
+def _merged(merge_mode: str) -> Change:
+    def change(kernel: Kernel) -> Kernel | None:
+        if not kernel.config.bidirectional or kernel.config.merge_mode in ("concat", merge_mode):
+            return None
+        return replace(kernel, join=joining(merge_mode))
+
+    return change
+
+
+for _mode, _words in {
+    "sum": "the directions are added",
+    "mul": "the directions are multiplied",
+    "ave": "the mean of both directions is taken",
+}.items():
+    add(f"directions.merged-by-{_mode}", f"{_words}, where merge_mode says otherwise", _merged(_mode))
+
+
 def halves(below: Array) -> tuple[Array, Array]:
     """The directions of a layer's output."""
     size = below.shape[-1] // 2
@@ -160,7 +182,7 @@ def _third_fed_swapped(kernel: Kernel) -> Kernel | None:
     def feed(below: Array, raw: Array, layer: int) -> Array:
         return np.concatenate(halves(below)[::-1], axis=-1) if layer == 2 else below
 
-    deep = kernel.config.bidirectional and kernel.config.num_layers > 2
+    deep = kernel.config.side_by_side and kernel.config.num_layers > 2
     return replace(kernel, feed=feed) if deep else None
 
 
@@ -185,7 +207,7 @@ def _skipped(which: str, layer: int) -> Change:
     def change(kernel: Kernel) -> Kernel | None:
         layers, size = kernel.config.num_layers, kernel.config.state_sizes[0]
         skipped = layers - 1 if which == "last" else layer
-        if not 0 < skipped < layers:
+        if not 0 < skipped < layers or kernel.config.output_size != size * kernel.config.num_directions:
             return None
 
         def after(lane: str, x: Array, state: State, output: Array, final: State) -> tuple[Array, State]:

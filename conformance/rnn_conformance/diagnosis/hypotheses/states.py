@@ -249,6 +249,8 @@ def final_from_output(step: Callable[[Kernel, int, int], int]) -> Change:
 
     def change(kernel: Kernel, results: Results) -> Results:
         size, directions = kernel.config.state_sizes[0], kernel.config.num_directions
+        if directions * size != kernel.config.output_size:
+            return results
         h_n = results["h_n"].copy()
         lengths = kernel.lengths or [kernel.steps] * kernel.rows
         for row, length in enumerate(lengths):
