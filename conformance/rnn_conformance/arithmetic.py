@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
+import numpy as np
 
 from rnn_conformance.config import numpy_dtype
 
+Array = np.ndarray[Any, Any]
 _finfo: Callable[..., Any] = ml_dtypes.finfo
 
 
@@ -30,7 +32,20 @@ class Arithmetic:
     product_roundoff: float = 0.0  # of the factors of products, where they are rounded first, as TF32 does
     input_steps: int = 0  # of what weights are multiplied with, where it is quantized: over the range of each step
     weight_steps: int = 0  # of weights, where they are quantized: over twice the largest of each matrix
+    weight_dtype: str = ""  # in which weights are stored, where it is another one than that of all else
     activation_error: float = 0.0  # the absolute error of sigmoid and tanh, where it does not shrink with their values
+
+    def stored(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays by name, weights as they are stored: rounded to the nearest number, to the largest beyond it."""
+        if not self.weight_dtype:
+            return dict(arrays)
+        dtype = numpy_dtype(self.weight_dtype)
+        largest = float(_finfo(dtype).max)
+
+        def rounded(array: Array) -> Array:
+            return np.clip(array.astype(np.float64), -largest, largest).astype(dtype).astype(np.float64)
+
+        return {name: rounded(array) if name.startswith("weight") else array for name, array in arrays.items()}
 
 
 def arithmetic_of(dtype: str, flush_subnormals: bool = False) -> Arithmetic:

@@ -138,7 +138,7 @@ def truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Tru
 
 
 def _truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Truth:
-    arrays = arrays_of(inputs)
+    arrays = arithmetic.stored(arrays_of(inputs))
     compute = _named_results(config, inputs)
     found, overflowed = budgets(compute, arrays, arithmetic)
     reason = "numbers may overflow or jump" if overflowed else ""
@@ -172,7 +172,7 @@ def gradient_truth(config: LayerConfig, inputs: Inputs, upstream: Upstream, arit
 
 
 def _gradient_truth(config: LayerConfig, inputs: Inputs, upstream: Upstream, arithmetic: Arithmetic) -> Truth:
-    arrays = arrays_of(inputs) | {"d_output": upstream.output[:, np.newaxis]}
+    arrays = arithmetic.stored(arrays_of(inputs)) | {"d_output": upstream.output[:, np.newaxis]}
     arrays |= {f"d_state{k}": part[:, np.newaxis] for k, part in enumerate(upstream.state)}
 
     def compute(given: Mapping[str, Array]) -> Mapping[str, Array]:

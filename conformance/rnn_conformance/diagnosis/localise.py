@@ -153,7 +153,8 @@ def _first_step(layer: Question, lane: _Lane, direction: int) -> str:
     numbers = (
         f"{'hc'[k]} is {float(lane.after[k][t, row, unit]):.9g}, but {float(due):.9g} follows from the state before"
     )
-    kernel = kernel_of(config, one_step, {n: a.astype(np.float64) for n, a in arrays_of(one_step).items()})
+    stored = layer.arithmetic.stored(arrays_of(one_step))
+    kernel = kernel_of(config, one_step, {n: a.astype(np.float64) for n, a in stored.items()})
     at = np.arange(t * rows, (t + 1) * rows)
     gate = gate_off(kernel, at, [a[t].astype(float) for a in lane.after], [b[t] for b in beyond])
     return f"{place}, row {row}, unit {unit}: {numbers} (ρ = {rho[k][t, row, unit]:.3g}){gate}"

@@ -80,7 +80,7 @@ class Question:
 
     def given(self) -> dict[str, Array]:
         """The arrays that the kernel is given, by name."""
-        return arrays_of(self.inputs)
+        return self.arithmetic.stored(arrays_of(self.inputs))
 
     def budgets_of(
         self, change: Change, amount: float | None, arithmetic: Arithmetic | None = None
