@@ -38,6 +38,7 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
     "torch-export": "torch",
     "torch-functional": "torch",
     "torch-quantized": "torch",
+    "torch-quantized-float16": "torch",
     "torch-script": "torch",
 }
 

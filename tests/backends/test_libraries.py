@@ -17,11 +17,12 @@ from rnn_conformance.record import CheckResult
 from rnn_conformance.run import Request, load_checks
 from rnn_conformance.strategies import Unit
 
-TORCH = ("torch-compile-aot", "torch-export", "torch-functional", "torch-quantized", "torch-script")
+QUANTIZED = ("torch-quantized", "torch-quantized-float16")
+TORCH = ("torch-compile-aot", "torch-export", "torch-functional", *QUANTIZED, "torch-script")
 KERAS = ("keras-jax", "keras-tensorflow", "keras-torch")
 OTHERS = ("equinox", "flax", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
-NO_GRADIENTS = ("ncnn", "tflite", "torch-quantized")
+NO_GRADIENTS = ("ncnn", "tflite", *QUANTIZED)
 ONE_CELL = {"tinygrad": "lstm"}  # backends without a GRU
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
 

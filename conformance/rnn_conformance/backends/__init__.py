@@ -20,6 +20,7 @@ BUILT_IN = {
     "torch-export": "rnn_conformance.backends.torch_export:TorchExportBackend",
     "torch-functional": "rnn_conformance.backends.torch_functional:TorchFunctionalBackend",
     "torch-quantized": "rnn_conformance.backends.torch_quantized:TorchQuantizedBackend",
+    "torch-quantized-float16": "rnn_conformance.backends.torch_quantized:TorchQuantizedFloat16Backend",
     "torch-script": "rnn_conformance.backends.torch_script:TorchScriptBackend",
     "equinox": "rnn_conformance.backends.equinox:EquinoxBackend",
     "flax": "rnn_conformance.backends.flax:FlaxBackend",

@@ -1,4 +1,4 @@
-"""torch.ao.quantization.quantize_dynamic: torch.nn.LSTM and GRU with weights of 8 bits."""
+"""torch.ao.quantization.quantize_dynamic: torch.nn.LSTM and GRU with weights of 8 bits, or in float16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.ao.quantization import quantize_dynamic
 
-from rnn_conformance.arithmetic import Arithmetic
+from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backend import Array, Layer, Policy
 from rnn_conformance.backends.drop_in import ModuleLayer
 from rnn_conformance.backends.torch import TorchBackend
@@ -50,6 +50,7 @@ class QuantizedLayer(ModuleLayer):
 class TorchQuantizedBackend(TorchBackend):
     """PyTorch's modules after dynamic quantization."""
 
+    weight_dtype = torch.qint8
     # RNNBase.check_input of torch.ao.nn.quantized.dynamic: "input must have 3 dimensions"
     policy = replace(Policy(), unbatched=False)
 
@@ -70,7 +71,7 @@ class TorchQuantizedBackend(TorchBackend):
         if config.kind == "rnn":
             return "quantize_dynamic has no RNN among its default mappings"
         if config.dtype != "float32":
-            return "observers take float32"
+            return "quantized modules take float32"
         if not config.bias:
             return "quantized.dynamic.RNNBase.from_float: mod.bias must be True"
         return "torch.ao.nn.quantized.dynamic.LSTM has no proj_size" if config.proj_size else None
@@ -85,7 +86,7 @@ class TorchQuantizedBackend(TorchBackend):
             raise NotImplementedError(reason)
         holder = torch.nn.Sequential(self.filled(self.module(config), config, parameters))
         kinds = {torch.nn.LSTM, torch.nn.GRU}
-        quantized: Any = quantize_dynamic(holder, kinds, dtype=torch.qint8)  # type: ignore[no-untyped-call]
+        quantized: Any = quantize_dynamic(holder, kinds, dtype=self.weight_dtype)  # type: ignore[no-untyped-call]
         return QuantizedLayer(quantized[0], config)
 
     def expectations(self) -> Path | None:
@@ -95,3 +96,31 @@ class TorchQuantizedBackend(TorchBackend):
     def environment(self) -> dict[str, str]:
         """Torch's, and the engine."""
         return super().environment() | {"quantized engine": torch.backends.quantized.engine}
+
+
+class TorchQuantizedFloat16Backend(TorchQuantizedBackend):
+    """The same with weights that are stored in float16; fbgemm widens them again and computes in float32."""
+
+    weight_dtype = torch.float16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "torch-quantized-float16"
+
+    def arithmetic(self, dtype: str) -> Arithmetic:
+        """float32 but for the weights. Biases, inputs and states are kept in float32.
+
+        fbgemm rounds weights to the nearest float16, to even, subnormal ones too; beyond 65504 it warns and takes that.
+        """
+        return replace(arithmetic_of(dtype), name="float32, weights in float16", weight_dtype="float16")
+
+    def supports(self, config: LayerConfig) -> str | None:
+        """What weights of 8 bits are offered for, on an engine that is fbgemm."""
+        engine = torch.backends.quantized.engine
+        if engine not in ("x86", "fbgemm"):
+            return f"quantized::linear_prepack_fp16 is currently not supported by {engine.upper()}"
+        return super().supports(config)
+
+    def expectations(self) -> Path | None:
+        """What such modules are known to do otherwise."""
+        return Path(__file__).with_name("torch_quantized_float16.toml")
