@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rnn_reference.directions import MERGE_MODES
 from rnn_reference.parameters import lanes
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
@@ -30,14 +31,40 @@ def convention_of(config: LayerConfig) -> Convention:
 
 
 WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  # of the first layer, the second, ...
+WAYS_OF_BIDIRECTIONAL: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"apart": True})
 
 
 OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
-    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid"),
-    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid"),
+    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid", "sigmoid relu relu"),
+    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid", "sigmoid relu"),
     "rnn_tanh": ("hard_tanh", "sigmoid"),
     "rnn_relu": (),
 }
+
+
+class Apart:
+    """A forward layer and one that goes backwards without Bidirectional; its output comes in the reversed order."""
+
+    stateful = False
+
+    def __init__(self, sides: list[Any], ops: Any) -> None:
+        self.forward_layer, self.backward_layer = self.sides = sides
+        self.ops = ops
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Make the weights of both."""
+        for side in self.sides:
+            side.build(shape)
+
+    def __call__(self, x: Any, mask: Any, initial_state: Any, training: bool) -> list[Any]:
+        """Outputs side by side, and the states of the one and the other."""
+        given = initial_state or []
+        parts = [given[: len(given) // 2] or None, given[len(given) // 2 :] or None]
+        (y, *final), (y_reverse, *final_reverse) = (
+            side(x, mask=mask, initial_state=part, training=training)
+            for side, part in zip(self.sides, parts, strict=True)
+        )
+        return [self.ops.concatenate([y, self.ops.flip(y_reverse, 1)], axis=-1), *final, *final_reverse]
 
 
 class KerasLayer(Layer):
@@ -45,14 +72,14 @@ class KerasLayer(Layer):
 
     The second layer is unrolled. The third one is stateful, but in Bidirectional, which cannot be called then: its
     state is reset before each call, calls wait for one another, and for a batch of another size it is built anew, for
-    "the batch size must be static".
+    "the batch size must be static". Instead a third layer of two directions is two layers, where merge_mode is concat.
     """
 
     def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
         self.backend = backend
         self.config = config
         self.held = {name: array.copy() for name, array in parameters.items()}
-        self.ways = WAYS[: backend.ways_of_bidirectional if config.bidirectional else backend.ways]
+        self.ways = WAYS_OF_BIDIRECTIONAL if config.bidirectional else WAYS[: backend.ways]
         self.stateful = any("stateful" in way for way in self.ways[: config.num_layers])
         self.turn: AbstractContextManager[Any] = threading.RLock() if self.stateful else nullcontext()
         self.build(1)
@@ -85,11 +112,15 @@ class KerasLayer(Layer):
             layer * config.num_directions : (layer + 1) * config.num_directions
         ]
         features = config.input_size if layer == 0 else config.output_size
-        way = self.ways[layer % len(self.ways)]
+        way = dict(self.ways[layer % len(self.ways)])
+        apart = way.pop("apart", False) and config.side_by_side
         sides = [self.backend.new(config, go_backwards=lane.endswith("_reverse"), **way) for lane in own]
         whole = sides[0]
-        if config.bidirectional:
-            whole = keras.layers.Bidirectional(sides[0], backward_layer=sides[1], dtype=config.dtype)
+        if apart:
+            whole = Apart(sides, keras.ops)
+        elif config.bidirectional:
+            mode = config.merge_mode
+            whole = keras.layers.Bidirectional(sides[0], mode, backward_layer=sides[1], dtype=config.dtype)
             sides = [whole.forward_layer, whole.backward_layer]  # copies of those that were given
         whole.build((self.rows if whole.stateful else None, None, features))
         for side, lane in zip(sides, own, strict=True):
@@ -171,7 +202,7 @@ class KerasBackend(Backend):
     # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
     policy = replace(Policy(), unbatched=False, zero_length="state")
     keras_backend = ""
-    ways, ways_of_bidirectional = 3, 2  # so many of WAYS it can be called with, alone and in Bidirectional
+    ways = 3  # so many of WAYS it can be called with
 
     def __init__(self) -> None:
         imported = sys.modules.get("keras")
@@ -213,12 +244,14 @@ class KerasBackend(Backend):
         return f"there is no {', '.join(lacking)}" if lacking else None
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """Both kinds of GRU, with a recurrent bias in one of them alone; the activations that this release has."""
+        """Both kinds of GRU, with a recurrent bias in one of them alone; the activations that this release has; how
+        Bidirectional joins its directions.
+        """
         known = [names for names in OFFERED[cell] if all(hasattr(self.keras.activations, n) for n in names.split())]
-        activations = {"activations": ("", *known)}
+        found = {"activations": ("", *known), "merge_mode": MERGE_MODES}
         if cell == "gru":
-            return {"reset_after": (True, False), "recurrent_bias": ("all", "none"), **activations}
-        return {"recurrent_bias": ("none",), **activations}
+            return {"reset_after": (True, False), "recurrent_bias": ("all", "none"), **found}
+        return {"recurrent_bias": ("none",), **found}
 
     def new(self, config: LayerConfig, **way: bool) -> Any:
         """A layer of the config's kind; `way` holds go_backwards, unroll and stateful."""
