@@ -112,9 +112,13 @@ class KerasLayer(Layer):
             layer * config.num_directions : (layer + 1) * config.num_directions
         ]
         features = config.input_size if layer == 0 else config.output_size
-        way = dict(self.ways[layer % len(self.ways)])
+        way: dict[str, Any] = dict(self.ways[layer % len(self.ways)])
+        way |= {"dropout": config.dropout} if layer else {}  # of its input, which is what torch.nn drops
         apart = way.pop("apart", False) and config.side_by_side
-        sides = [self.backend.new(config, go_backwards=lane.endswith("_reverse"), **way) for lane in own]
+        sides = [
+            self.backend.new(config, seed=layer * len(own) + k, go_backwards=lane.endswith("_reverse"), **way)
+            for k, lane in enumerate(own)
+        ]
         whole = sides[0]
         if apart:
             whole = Apart(sides, keras.ops)
@@ -136,7 +140,7 @@ class KerasLayer(Layer):
             self.reset(input)
             return self.run(input, hx, lengths, training)
 
-    def run(self, input: Any, hx: Any, lengths: Sequence[int] | None, training: bool = False) -> Any:
+    def run(self, input: Any, hx: Any, lengths: Sequence[int] | None, training: bool) -> Any:
         """The layers in turn."""
         config, ops = self.config, self.backend.keras.ops
         x = input if config.batch_first else ops.transpose(input, (1, 0, *range(2, input.ndim)))
@@ -235,8 +239,6 @@ class KerasBackend(Backend):
         """No projection; dropout acts on a layer's own input, once for all steps, and not between layers."""
         if config.proj_size:
             return "keras.layers.LSTM has no projection"
-        if config.dropout:
-            return "keras.layers.LSTM drops units of its own input"
         due = "all" if config.kind == "gru" and config.reset_after else "none"
         if config.recurrent_bias != due:
             return f"there is {'a' if due == 'all' else 'no'} recurrent bias"
@@ -253,8 +255,8 @@ class KerasBackend(Backend):
             return {"reset_after": (True, False), "recurrent_bias": ("all", "none"), **found}
         return {"recurrent_bias": ("none",), **found}
 
-    def new(self, config: LayerConfig, **way: bool) -> Any:
-        """A layer of the config's kind; `way` holds go_backwards, unroll and stateful."""
+    def new(self, config: LayerConfig, **way: Any) -> Any:
+        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful and dropout."""
         layers = self.keras.layers
         options: dict[str, Any] = {
             "use_bias": config.bias,
@@ -264,7 +266,6 @@ class KerasBackend(Backend):
             **way,
             "kernel_initializer": "zeros",  # those that are random draw a seed from Python's generator
             "recurrent_initializer": "zeros",  # the default one, orthogonal, fails in bfloat16 (reports/README.md)
-            "seed": 0,
             "dtype": config.dtype,
         }
         if config.kind == "rnn":
@@ -358,7 +359,7 @@ class KerasTorchBackend(KerasBackend):
         }
         for parameter in own.values():
             parameter.grad = None
-        output, state, differentiate = taped(layer.run, own, input, hx, lengths)
+        output, state, differentiate = taped(partial(layer.run, training=True), own, input, hx, lengths)
         found = differentiate(*upstream)
         by_variable = [[found[f"{k} {name}"] for name in weights_of(side)] for k, side in enumerate(layer.sides)]
         return output, state, {n: g for n, g in found.items() if n not in own}, by_variable
@@ -388,7 +389,7 @@ class KerasJaxBackend(KerasBackend):
         def call(own: Any, leaf: Any, parts: Any) -> Any:
             values = [pair for lane in zip(variables, own, strict=True) for pair in zip(*lane, strict=True)]
             with self.keras.StatelessScope(state_mapping=values):
-                return layer.run(leaf, parts or None, lengths)
+                return layer.run(leaf, parts or None, lengths, training=True)
 
         tensors = partial(self.library.tree.map, self.keras.ops.convert_to_tensor)
         parts = () if hx is None else tensors(hx if isinstance(hx, tuple) else (hx,))
@@ -421,7 +422,7 @@ class KerasTensorFlowBackend(KerasBackend):
         leaf, own = tensor(input), [[v.value for v in weights_of(side).values()] for side in layer.sides]
         with self.library.GradientTape() as tape:
             tape.watch([leaf, *parts])
-            output, state = layer.run(leaf, parts or None, lengths)
+            output, state = layer.run(leaf, parts or None, lengths, training=True)
         states = state if isinstance(state, tuple) else (state,)
         d_states = upstream[1] if isinstance(upstream[1], tuple) else (upstream[1],)
         zero = self.library.UnconnectedGradients.ZERO

@@ -57,7 +57,7 @@ class TfliteLayer(KerasLayer):
             for name, a in feeds.items()
         }
         hx = tuple(inputs[name] for name in ("h_0", "c_0") if name in inputs)
-        output, state = self.run(inputs["x"], hx or None, inputs.get("mask"))
+        output, state = self.run(inputs["x"], hx or None, inputs.get("mask"), training=False)
         model = keras.Model(list(inputs.values()), [output, *(state if isinstance(state, tuple) else (state,))])
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has saved
             content = self.backend.library.lite.TFLiteConverter.from_keras_model(model).convert()
@@ -103,7 +103,9 @@ class TfliteBackend(KerasTensorFlowBackend):
         return version("ai-edge-litert")
 
     def supports(self, config: LayerConfig) -> str | None:
-        """What Keras has, in float32."""
+        """What Keras has, in float32 and without dropout."""
+        if config.dropout:
+            return "what is converted is Keras's call in inference"
         return FLOAT32_ALONE if config.dtype != "float32" else super().supports(config)
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:

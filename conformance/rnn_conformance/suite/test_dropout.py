@@ -31,6 +31,7 @@ DROPOUT = (
     "torch.nn.LSTM, dropout: if non-zero, introduces a Dropout layer on the outputs of each LSTM layer except the last "
     "layer, with dropout probability equal to dropout; torch.nn.Dropout scales by 1 / (1 - p) in training"
 )
+USUAL: dict[str, Any] = {"activations": "", "merge_mode": "concat"}  # under which masks can be recovered
 FALSE_ALARM = 1e-12  # of each test of a rate; a run makes fewer than a thousand of them
 RATES = (0.1, 0.25, 0.5, 0.75, 0.9)
 GATE_OPEN, GATE_SHUT = 8.0, -30.0
@@ -123,6 +124,7 @@ def test_eval(subject: Subject, case: Case) -> None:
     num_layers=2,
     lengths=None,
     dropout=RATES,
+    **USUAL,
 )
 def test_mask(subject: Subject, case: Case) -> None:
     """In training each element between two layers is either dropped or scaled by 1 / (1 - p); the last layer's output
@@ -146,6 +148,7 @@ def test_mask(subject: Subject, case: Case) -> None:
     bias=True,
     lengths=None,
     dropout=RATES,
+    **USUAL,
     share=0.6,
 )
 def test_gradients(subject: Subject, case: Case) -> None:
@@ -158,7 +161,7 @@ def test_gradients(subject: Subject, case: Case) -> None:
     subject.agree(found, truth.budgets, "with the recovered mask replayed, the gradient by ")
 
 
-LARGE: dict[str, Any] = {
+LARGE: dict[str, Any] = USUAL | {
     "values": ("uniform",),
     "num_layers": 2,
     "hidden_size": 16,
