@@ -1,11 +1,12 @@
-"""flax.linen.RNN and Bidirectional over LSTMCell, GRUCell and SimpleCell."""
+"""flax.linen.RNN and Bidirectional over LSTMCell, OptimizedLSTMCell, GRUCell and SimpleCell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax
 import flax.linen as nn
@@ -13,7 +14,10 @@ import jax.numpy as jnp
 
 from rnn_conformance.backends.jax_stack import JaxBackend, Tree
 from rnn_conformance.config import LayerConfig
-from rnn_conformance.weights import CONVENTIONS, lay_out
+from rnn_conformance.weights import CONVENTIONS, Convention, lay_out
+
+CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "rnn": "SimpleCell"}
+FIRST = "l0"  # the lane that every stack has
 
 OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
     "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid"),
@@ -24,9 +28,14 @@ OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell st
 
 
 class FlaxBackend(JaxBackend):
-    """Flax's own RNN, which scans a cell over a sequence."""
+    """Flax's own RNN, which scans a cell over a sequence.
+
+    Every lane but the first is unrolled, two steps at a time, and an LSTM there is an OptimizedLSTMCell.
+    """
 
     name = "flax"
+    library: Any = nn
+    conventions: ClassVar[Mapping[str, Convention]] = CONVENTIONS["flax"]
     # flax.linen.RNN: "The output elements corresponding to padding elements are NOT zeroed out"
     policy = replace(JaxBackend.policy, lengths=True, padding="undefined")
 
@@ -37,57 +46,60 @@ class FlaxBackend(JaxBackend):
 
     def supports(self, config: LayerConfig) -> str | None:
         """Cells with biases, without projections and dropout."""
+        module = self.library.__name__
         if not config.bias:
-            return "flax.linen's cells have no option to leave out their biases"
+            return f"{module}'s cells have no option to leave out their biases"
         if config.proj_size:
-            return "flax.linen.LSTMCell has no projection"
+            return f"{module}.LSTMCell has no projection"
         if config.dropout:
-            return "flax.linen.RNN has no dropout"
+            return f"{module}.RNN has no dropout"
         return self.beyond(config)
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """One bias for both products, and in the GRU a second one for the candidate; other activations."""
-        bias = CONVENTIONS["flax"][cell.partition("_")[0]].recurrent_bias
+        """One bias for both products, and in linen's GRU a second one for the candidate; other activations."""
+        bias = self.conventions[cell.partition("_")[0]].recurrent_bias
         return {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell])}
 
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
-        """Kernels and biases by gate."""
-        tree: dict[str, dict[str, Any]] = {}
-        for name, array in lay_out(CONVENTIONS["flax"][config.kind], parameters, lane, jnp).items():
-            dense, _, part = name.partition("/")
-            tree.setdefault(dense, {})[part] = array
-        return tree
+        """The RNN of this lane, and its cell's kernels and biases by gate."""
+        tree = nested(lay_out(self.conventions[config.kind], parameters, lane, jnp))
+        return nn.RNN(self.cell(config, lane, config.hidden_size), unroll=unroll(lane)), {"cell": tree}
 
     def run_layer(
         self, config: LayerConfig, trees: list[Tree], x: Any, states: list[tuple[Any, ...]] | None, lengths: Any
     ) -> tuple[Any, list[tuple[Any, ...]]]:
-        """RNN, or Bidirectional over two."""
-        carries = None if states is None else [tuple(reversed(s)) if len(s) == 2 else s[0] for s in states]
-        sides = [nn.RNN(self.cell(config), reverse=False) for _ in trees]
-        options = {"seq_lengths": lengths, "return_carry": True, "time_major": x.ndim == 2 or not config.batch_first}
-        if len(sides) == 1:
-            given = None if carries is None else carries[0]
-            final, output = sides[0].apply({"params": {"cell": trees[0]}}, x, initial_carry=given, **options)
-            finals = [final]
-        else:
-            both = nn.Bidirectional(*sides)
-            tree = {"forward_rnn": {"cell": trees[0]}, "backward_rnn": {"cell": trees[1]}}
-            given = None if carries is None else tuple(carries)
-            finals, output = both.apply({"params": tree}, x, initial_carry=given, **options)
-        return output, [tuple(reversed(final)) if isinstance(final, tuple) else (final,) for final in finals]
+        """RNN, or Bidirectional over two; their carry is zero unless one is given, and holds c before h."""
+        given: Any = None if states is None else [tuple(reversed(s)) if len(s) == 2 else s[0] for s in states]
+        if given is not None:
+            given = given[0] if len(trees) == 1 else tuple(given)
+        time_major = x.ndim == 2 or not config.batch_first
+        layer = self.one(*trees) if len(trees) == 1 else self.both(*trees)
+        carry, output = layer(x, initial_carry=given, seq_lengths=lengths, return_carry=True, time_major=time_major)
+        carries = [carry] if len(trees) == 1 else carry
+        return output, [tuple(reversed(part)) if isinstance(part, tuple) else (part,) for part in carries]
 
-    def cell(self, config: LayerConfig) -> nn.RNNCellBase:
-        """The cell of this kind; its carry is zero unless one is given."""
-        dtype = jnp.dtype(config.dtype)
+    def one(self, tree: Tree) -> Callable[..., Any]:
+        """The RNN of one direction."""
+        rnn, parameters = tree
+        applied: Callable[..., Any] = partial(rnn.apply, {"params": parameters})
+        return applied
+
+    def both(self, forward: Tree, backward: Tree) -> Callable[..., Any]:
+        """Bidirectional over the RNNs of two directions."""
+        parameters = {"forward_rnn": forward[1], "backward_rnn": backward[1]}
+        applied: Callable[..., Any] = partial(nn.Bidirectional(forward[0], backward[0]).apply, {"params": parameters})
+        return applied
+
+    def cell(self, config: LayerConfig, lane: str, *sizes: int, **options: Any) -> Any:
+        """The cell of this lane, by the library's names."""
+        options["param_dtype"] = jnp.dtype(config.dtype)
         if config.kind == "rnn":
-            activation = getattr(nn, config.activations or config.nonlinearity)
-            return nn.SimpleCell(config.hidden_size, activation_fn=activation, param_dtype=dtype)
-        options: dict[str, Any] = {"param_dtype": dtype}
-        if config.activations:
+            options["activation_fn"] = getattr(self.library, config.activations or config.nonlinearity)
+        elif config.activations:
             gate, candidate, *_ = config.activations.split()
-            options |= {"gate_fn": getattr(nn, gate), "activation_fn": getattr(nn, candidate)}
-        kind = nn.LSTMCell if config.kind == "lstm" else nn.GRUCell
-        return kind(config.hidden_size, **options)
+            options |= {"gate_fn": getattr(self.library, gate), "activation_fn": getattr(self.library, candidate)}
+        name = "OptimizedLSTMCell" if is_optimized(config, lane) else CELLS[config.kind]
+        return getattr(self.library, name)(*sizes, **options)
 
     def expectations(self) -> Path | None:
         """What Flax is known to do otherwise."""
@@ -96,3 +108,22 @@ class FlaxBackend(JaxBackend):
     def environment(self) -> dict[str, str]:
         """Flax and JAX."""
         return {"flax": self.version, **super().environment()}
+
+
+def is_optimized(config: LayerConfig, lane: str) -> bool:
+    """Whether this lane has the OptimizedLSTMCell."""
+    return config.kind == "lstm" and lane != FIRST
+
+
+def unroll(lane: str) -> int:
+    """How many steps of this lane are unrolled; two, so that a step is left over where their number is odd."""
+    return 1 if lane == FIRST else 2
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Arrays by the name of their dense layer, then by their own: {"hn": {"bias": ...}} of "hn/bias"."""
+    tree: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        dense, _, part = name.partition("/")
+        tree.setdefault(dense, {})[part] = array
+    return tree

@@ -18,7 +18,7 @@ from rnn_conformance.config import LayerConfig
 
 jax.config.update("jax_enable_x64", True)  # or float64 would become float32
 
-Tree = Any  # a pytree of arrays: the parameters of one lane, as the library holds them
+Tree = Any  # the parameters of one lane, as the library holds them: arrays by name, or a module with them
 
 
 class JaxLayer(Layer):
