@@ -37,7 +37,7 @@ class Convention:
     projection_transposed: bool = False  # weight_hr alone is (hidden_size, proj_size)
     bias_rows: bool = False
     negated: str = ""  # gates that act as 1 - gate there; sigmoid(-x) = 1 - sigmoid(x)
-    spelled: tuple[tuple[str, str], ...] = ()  # gates that go by other letters in its names
+    spelled: tuple[tuple[str, str], ...] = ()  # names of one gate that it spells otherwise, and how
     reset_after: bool | None = None  # the one kind of GRU that it computes; None where a flag chooses
     recurrent_bias: str = "all"  # the config's field for which it has room; see LayerConfig
 
@@ -49,12 +49,14 @@ class Convention:
 
     def spell(self, template: str, gate: str) -> str:
         """The name of one gate's array."""
-        return template.format(gate=dict(self.spelled).get(gate, gate))
+        name = template.format(gate=gate)
+        return dict(self.spelled).get(name, name)
 
 
 _TORCH: dict[str, Any] = {"weight_hr": "weight_hr"}
 _KERAS: dict[str, Any] = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias_ih": "bias", "transposed": True}
 _FLAX: dict[str, Any] = {"weight_ih": "i{gate}/kernel", "weight_hh": "h{gate}/kernel", "transposed": True}
+_NNX: dict[str, Any] = {"weight_ih": "dense_i/kernel", "weight_hh": "dense_h/kernel", "transposed": True}
 _ONNX: dict[str, Any] = {"weight_ih": "W", "weight_hh": "R", "bias_ih": "B", "bias_hh": "B"}
 _NCNN: dict[str, Any] = {"weight_ih": "weight_xc", "bias_ih": "bias_c", "weight_hh": "weight_hc"}
 
@@ -101,6 +103,21 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
             transposed=True,
             recurrent_bias="none",
         ),
+    },
+    # flax.nnx.LSTMCell: the names of linen's, but `if_`, for `if` is a word of Python; OptimizedLSTMCell: "i, f, g, o =
+    # jnp.split(y, indices_or_sections=4, axis=-1)"; GRUCell: "r, z, n", and no b_hn, which its page shows
+    "flax-nnx": {
+        "lstm": Convention(
+            "ifgo",
+            **_FLAX,
+            bias_ih="h{gate}/bias",
+            bias_hh="",
+            spelled=(("if/kernel", "if_/kernel"),),
+            recurrent_bias="none",
+        ),
+        "lstm_optimized": Convention("ifgo", **_NNX, bias_ih="dense_h/bias", bias_hh="", recurrent_bias="none"),
+        "gru": Convention("rzn", **_NNX, bias_ih="dense_i/bias", bias_hh="", reset_after=True, recurrent_bias="none"),
+        "rnn": Convention("h", **_NNX, bias_ih="dense_i/bias", bias_hh="", recurrent_bias="none"),
     },
     # equinox.nn.LSTMCell.__call__: "i, f, g, o = jnp.split(lin, 4)"; GRUCell.__call__: reset, inp, new, "new = tanh(
     # igates[2] + reset * (hgates[2] + bias_n))", "new + inp * (hidden - new)"
