@@ -15,6 +15,7 @@ NO_AMX = ONE_THREAD | {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}  # whose produc
 BACKENDS = {  # each with the extra that installs its library, if one is needed
     "equinox": "equinox",
     "flax": "flax",
+    "flax-nnx": "flax",
     "haiku": "haiku",
     "keras-jax": "keras-jax",
     "keras-tensorflow": "keras-tensorflow",
@@ -42,7 +43,7 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
     "torch-script": "torch",
 }
 
-SHAPED = {"flax", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
+SHAPED = {"flax", "flax-nnx", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
 SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
 SLOW = {  # a call or layer of these takes up to seconds, and two checks make a thousand of each; 64 steps take minutes

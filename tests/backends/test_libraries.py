@@ -20,7 +20,7 @@ from rnn_conformance.strategies import Unit
 QUANTIZED = ("torch-quantized", "torch-quantized-float16")
 TORCH = ("torch-compile-aot", "torch-export", "torch-functional", *QUANTIZED, "torch-script")
 KERAS = ("keras-jax", "keras-tensorflow", "keras-torch")
-OTHERS = ("equinox", "flax", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
+OTHERS = ("equinox", "flax", "flax-nnx", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
 NO_GRADIENTS = ("ncnn", "tflite", *QUANTIZED)
 ONE_CELL = {"tinygrad": "lstm"}  # backends without a GRU
