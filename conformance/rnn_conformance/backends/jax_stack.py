@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -17,6 +17,10 @@ from rnn_conformance.backend import Array, Backend, Layer, Policy
 from rnn_conformance.config import LayerConfig
 
 jax.config.update("jax_enable_x64", True)  # or float64 would become float32
+
+# configs whose functions are kept; each compiled one takes some 60 maps of memory, of which Linux allows a process
+# 65,530, and XLA ends a process that has no more
+KEPT = 64
 
 Tree = Any  # the parameters of one lane, as the library holds them: arrays by name, or a module with them
 
@@ -69,8 +73,8 @@ class JaxBackend(Backend):
     max_examples = 2
 
     def __init__(self) -> None:
-        self.compiled = cache(self._compiled)
-        self.compiled_vjp = cache(self._compiled_vjp)
+        self.compiled = lru_cache(KEPT)(self._compiled)
+        self.compiled_vjp = lru_cache(KEPT)(self._compiled_vjp)
 
     @abstractmethod
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
