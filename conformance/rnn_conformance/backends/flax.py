@@ -11,17 +11,19 @@ from typing import Any, ClassVar
 import flax
 import flax.linen as nn
 import jax.numpy as jnp
+from rnn_reference.directions import MERGE_MODES
 
 from rnn_conformance.backends.jax_stack import JaxBackend, Tree
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, Convention, lay_out
 
 CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "rnn": "SimpleCell"}
+MERGING = {"sum": jnp.add, "mul": jnp.multiply, "ave": lambda forward, backward: (forward + backward) / 2}
 FIRST = "l0"  # the lane that every stack has
 
 OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
-    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid"),
-    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid"),
+    "lstm": ("hard_sigmoid hard_tanh hard_tanh", "tanh sigmoid sigmoid", "sigmoid relu relu"),
+    "gru": ("hard_sigmoid hard_tanh", "tanh sigmoid", "sigmoid relu"),
     "rnn_tanh": ("hard_tanh", "sigmoid"),
     "rnn_relu": (),
 }
@@ -56,9 +58,9 @@ class FlaxBackend(JaxBackend):
         return self.beyond(config)
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """One bias for both products, and in linen's GRU a second one for the candidate; other activations."""
+        """One bias for both products, and in linen's GRU a second one for the candidate; activations; merge_fn."""
         bias = self.conventions[cell.partition("_")[0]].recurrent_bias
-        return {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell])}
+        return {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell]), "merge_mode": MERGE_MODES}
 
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
         """The RNN of this lane, and its cell's kernels and biases by gate."""
@@ -73,7 +75,8 @@ class FlaxBackend(JaxBackend):
         if given is not None:
             given = given[0] if len(trees) == 1 else tuple(given)
         time_major = x.ndim == 2 or not config.batch_first
-        layer = self.one(*trees) if len(trees) == 1 else self.both(*trees)
+        merging = {"merge_fn": MERGING[config.merge_mode]} if config.merge_mode != "concat" else {}
+        layer = self.one(*trees) if len(trees) == 1 else self.both(*trees, **merging)
         carry, output = layer(x, initial_carry=given, seq_lengths=lengths, return_carry=True, time_major=time_major)
         carries = [carry] if len(trees) == 1 else carry
         return output, [tuple(reversed(part)) if isinstance(part, tuple) else (part,) for part in carries]
@@ -84,10 +87,11 @@ class FlaxBackend(JaxBackend):
         applied: Callable[..., Any] = partial(rnn.apply, {"params": parameters})
         return applied
 
-    def both(self, forward: Tree, backward: Tree) -> Callable[..., Any]:
-        """Bidirectional over the RNNs of two directions."""
+    def both(self, forward: Tree, backward: Tree, **merging: Any) -> Callable[..., Any]:
+        """Bidirectional over the RNNs of two directions; its merge_fn is given where it is not the usual one."""
         parameters = {"forward_rnn": forward[1], "backward_rnn": backward[1]}
-        applied: Callable[..., Any] = partial(nn.Bidirectional(forward[0], backward[0]).apply, {"params": parameters})
+        layer = nn.Bidirectional(forward[0], backward[0], **merging)
+        applied: Callable[..., Any] = partial(layer.apply, {"params": parameters})
         return applied
 
     def cell(self, config: LayerConfig, lane: str, *sizes: int, **options: Any) -> Any:

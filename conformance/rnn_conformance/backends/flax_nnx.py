@@ -44,9 +44,9 @@ class FlaxNnxBackend(FlaxBackend):
         rnn: Callable[..., Any] = tree
         return rnn
 
-    def both(self, forward: Tree, backward: Tree) -> Callable[..., Any]:
+    def both(self, forward: Tree, backward: Tree, **merging: Any) -> Callable[..., Any]:
         """Bidirectional over the RNNs of two directions."""
-        layer: Callable[..., Any] = nnx.Bidirectional(forward, backward)
+        layer: Callable[..., Any] = nnx.Bidirectional(forward, backward, **merging)
         return layer
 
     def expectations(self) -> Path | None:
