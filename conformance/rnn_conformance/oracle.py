@@ -216,7 +216,8 @@ def chaotic(budget: Budget) -> bool:
     """Whether roundoff grows until results are more chance's than the equations'; K runs cannot tell its tails then."""
     if not budget.truth.size:
         return False
-    size = np.sqrt(np.square(budget.truth.astype(np.float64)).mean())
+    with np.errstate(over="ignore"):
+        size = np.sqrt(np.square(budget.truth.astype(np.float64)).mean())
     return bool(budget.sigma.max() > 0.5 * size)
 
 
