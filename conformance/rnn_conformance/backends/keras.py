@@ -49,7 +49,7 @@ class Apart:
 
     def __init__(self, sides: list[Any], ops: Any) -> None:
         self.forward_layer, self.backward_layer = self.sides = sides
-        self.ops = ops
+        self.concatenate, self.flip = ops.concatenate, ops.flip  # a module could not be copied
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Make the weights of both."""
@@ -64,7 +64,7 @@ class Apart:
             side(x, mask=mask, initial_state=part, training=training)
             for side, part in zip(self.sides, parts, strict=True)
         )
-        return [self.ops.concatenate([y, self.ops.flip(y_reverse, 1)], axis=-1), *final, *final_reverse]
+        return [self.concatenate([y, self.flip(y_reverse, 1)], axis=-1), *final, *final_reverse]
 
 
 class KerasLayer(Layer):
