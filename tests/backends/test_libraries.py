@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_kernel_with_two_gates_swapped_is_seen(name: str, check: str, monkeypa
 
     monkeypatch.setattr(backend, "layer", swapped)
     assert outcome(backend, check, examples=4).outcome == "failed"  # one of which no deviation is declared
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_a_stack_whose_third_layer_is_two_layers_can_be_copied(name: str) -> None:
+    backend = loaded(name)
+    config = LayerConfig("gru", 2, 3, num_layers=3, bidirectional=True)
+    parameters = {name: np.ones(shape, np.float32) for name, shape in config.parameter_shapes().items()}
+    copied = deepcopy(backend.layer(config, parameters))
+    output, _ = copied.forward(backend.from_numpy(np.ones((4, 1, 2), np.float32), "cpu"))
+    assert backend.to_numpy(output).shape == (4, 1, 6)
 
 
 @pytest.mark.parametrize("name", ["torch-export", "torch-compile-aot"])
