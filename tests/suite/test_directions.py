@@ -42,3 +42,8 @@ def test_directions_joined_in_another_way_are_seen(cell: str, check: str) -> Non
 def test_directions_joined_as_was_asked_for_pass(check: str) -> None:
     for cell in ("lstm", "gru"):
         assert result_of(check, NumPyBackend(), cell).outcome == "passed"
+
+
+def test_sums_of_saturated_directions_may_lie_beyond_one() -> None:
+    unit = Unit("special.saturation", "rnn_tanh", "float64", "cpu", 0)
+    assert run_unit(load_checks()[unit.check], unit, NumPyBackend(), "ci").outcome == "passed"

@@ -106,7 +106,7 @@ class FlaxBackend(JaxBackend):
         return getattr(self.library, name)(*sizes, **options)
 
     def expectations(self) -> Path | None:
-        """What Flax is known to do otherwise."""
+        """What Flax is known to do otherwise, in both of its interfaces."""
         return Path(__file__).with_name("flax.toml")
 
     def environment(self) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -48,7 +47,3 @@ class FlaxNnxBackend(FlaxBackend):
         """Bidirectional over the RNNs of two directions."""
         layer: Callable[..., Any] = nnx.Bidirectional(forward, backward, **merging)
         return layer
-
-    def expectations(self) -> Path | None:
-        """What flax.nnx is known to do otherwise."""
-        return Path(__file__).with_name("flax_nnx.toml")
