@@ -107,6 +107,8 @@ class Backend(ABC):
     policy: Policy = Policy()
     max_examples: int | None = None  # so many cases in each unit, of few shapes, where each shape is compiled anew
 
+    drops: tuple[str, ...] = ()  # the fields of config.DROPOUTS that it takes
+
     @abstractmethod
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A new layer of this config with these parameters.
@@ -182,3 +184,10 @@ class Backend(ABC):
     def environment(self) -> dict[str, str]:
         """Versions and settings that decide results, for the record."""
         return {}
+
+
+def refusal(backend: Backend, config: LayerConfig) -> str | None:
+    """Why a backend does not offer a config; None where it does."""
+    if lacking := [name for name in config.dropouts() if name not in backend.drops]:
+        return f"there is no {', '.join(lacking)}"
+    return backend.supports(config)

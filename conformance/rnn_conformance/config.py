@@ -25,6 +25,8 @@ BEYOND = (
     "merge_mode",
 )
 
+DROPOUTS = ("input_dropout", "recurrent_dropout")  # nor these, which act within a layer and in training alone
+
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of this name, `ml_dtypes.bfloat16` included."""
@@ -35,7 +37,10 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 class LayerConfig:
     """One recurrent stack. Fields are torch.nn's, but that `cell` names the kind and the nonlinearity together.
 
-    The last eight say what torch.nn does not have; they are drawn for backends whose `extras` name them.
+    Those from `reset_after` on say what torch.nn does not have; they are drawn for backends whose `extras` name them,
+    and the last two for those whose `drops` name them. Those two drop units by one mask for all steps of a call, which
+    is of each layer's and direction's own, as keras.layers.LSTM's `dropout` and `recurrent_dropout` do (Gal and
+    Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016).
 
     Raises:
         ValueError: for a config that cannot exist, in one sentence that names the field to change.
@@ -60,14 +65,17 @@ class LayerConfig:
     forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
     activations: str = ""  # of gates, candidate and an LSTM's cell, in ONNX's order: "hard_sigmoid tanh tanh"
     merge_mode: str = "concat"  # how two directions become the output of a layer: concat, sum, mul or ave
+    input_dropout: float = 0.0  # of the first layer's input, where it enters gates
+    recurrent_dropout: float = 0.0  # of every layer's h, where it enters gates
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
-        if not 0 <= self.dropout <= 1:
-            raise ValueError(f"dropout must be a probability from 0 to 1, not {self.dropout}")
+        for name in ("dropout", *DROPOUTS):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability from 0 to 1, not {getattr(self, name)}")
         if self.clip < 0:
             raise ValueError(f"clip must be at least 0, not {self.clip}")
         for name in ("input_forget", "forget_bias") if self.kind != "lstm" else ():
@@ -133,6 +141,10 @@ class LayerConfig:
         usual = {field.name: field.default for field in fields(self)}
         return {name: value for name in BEYOND if (value := getattr(self, name)) != usual[name]}
 
+    def dropouts(self) -> dict[str, float]:
+        """The rates of dropout within layers, without those that are 0."""
+        return {name: rate for name in DROPOUTS if (rate := getattr(self, name))}
+
     def torch_arguments(self) -> dict[str, Any]:
         """The keyword arguments of torch.nn's constructor, without those that stand at their defaults."""
         defaults = {
@@ -148,7 +160,7 @@ class LayerConfig:
         return given | ({"nonlinearity": "relu"} if self.cell == "rnn_relu" else {})
 
     def __str__(self) -> str:
-        given = self.torch_arguments() | self.beyond_torch()
+        given = self.torch_arguments() | self.beyond_torch() | self.dropouts()
         arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{self.kind.upper()}({arguments}) in {self.dtype} on {self.device}"
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from rnn_conformance import world
 from rnn_conformance.attempts import Attempts
-from rnn_conformance.backend import Backend
+from rnn_conformance.backend import Backend, refusal
 from rnn_conformance.case import Case
 from rnn_conformance.check import Check
 from rnn_conformance.config import LayerConfig
@@ -88,7 +88,7 @@ def _offered(backend: Backend, case: Case) -> bool:
     """Whether a backend says that it takes this case."""
     policy = backend.policy
     taken = (case.lengths is None or policy.lengths) and (case.batch_size is not None or policy.unbatched)
-    return taken and not backend.supports(case.config)
+    return taken and not refusal(backend, case.config)
 
 
 def _few(cases: list[Case], count: int, unit: Unit) -> list[Case]:

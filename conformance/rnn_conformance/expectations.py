@@ -15,7 +15,7 @@ import msgspec
 
 from rnn_conformance.backend import WrongUse
 from rnn_conformance.case import Case
-from rnn_conformance.config import BEYOND
+from rnn_conformance.config import BEYOND, DROPOUTS
 
 COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -31,7 +31,7 @@ DEEPEST = 50  # levels of a predicate
 FIELDS = frozenset(
     {"cell", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"}
     | {"dtype", "device", "seq_len", "batch_size", "lengths", "hx", "values", "layout"}
-    | {*BEYOND}
+    | {*BEYOND, *DROPOUTS}
 )
 
 

@@ -38,7 +38,8 @@ class Judge:
 
     def wrong(self, config: LayerConfig, call: Called) -> Wrong | None:
         """The first thing that is wrong with a call, if anything is that this can tell."""
-        if call.raised or call.input is None or (call.training and config.dropout and config.num_layers > 1):
+        drops = config.dropouts() or (config.dropout and config.num_layers > 1)
+        if call.raised or call.input is None or (call.training and drops):
             return None
         if isinstance(call, Differentiated):
             return self._wrong_gradient(config, call)

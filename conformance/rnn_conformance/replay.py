@@ -86,7 +86,7 @@ def _replayed(
             result = run_unit(check, unit, backend, profile, rtol, atol)
             message = result.finding.message if result.finding is not None else ""
         else:
-            for _ in range(RANDOM_TRIES if case.config.dropout else 1):
+            for _ in range(RANDOM_TRIES if case.config.dropout or case.config.dropouts() else 1):
                 _tried(check, Subject(backend, rtol=rtol, atol=atol), case)
     except Broken as error:
         message = str(error)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from rnn_conformance.backend import Backend, Layer, ParametersDiffer, WrongUse
+from rnn_conformance.backend import Backend, Layer, ParametersDiffer, WrongUse, refusal
 from rnn_conformance.backends import describe
 from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
@@ -80,7 +80,7 @@ class Subject:
             BackendRaised: where it fails to say.
         """
         try:
-            return self.backend.supports(config)
+            return refusal(self.backend, config)
         except WrongUse:
             raise
         except Exception as error:

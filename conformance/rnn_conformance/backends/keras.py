@@ -20,7 +20,7 @@ from rnn_reference.parameters import lanes
 
 from rnn_conformance.arithmetic import Arithmetic, arithmetic_of
 from rnn_conformance.backend import Array, Backend, Layer, Policy, WrongUse
-from rnn_conformance.config import LayerConfig
+from rnn_conformance.config import DROPOUTS, LayerConfig
 from rnn_conformance.weights import CONVENTIONS, Convention, lay_out, take_back
 
 
@@ -113,7 +113,10 @@ class KerasLayer(Layer):
         ]
         features = config.input_size if layer == 0 else config.output_size
         way: dict[str, Any] = dict(self.ways[layer % len(self.ways)])
-        way |= {"dropout": config.dropout} if layer else {}  # of its input, which is what torch.nn drops
+        way["dropout"] = (
+            config.dropout if layer else config.input_dropout
+        )  # of its input: torch.nn's are the upper ones
+        way["recurrent_dropout"] = config.recurrent_dropout
         apart = way.pop("apart", False) and config.side_by_side
         sides = [
             self.backend.new(config, seed=layer * len(own) + k, go_backwards=lane.endswith("_reverse"), **way)
@@ -205,6 +208,7 @@ class KerasBackend(Backend):
 
     # keras.layers.LSTM, Call arguments: "inputs: A 3D tensor, with shape (batch, timesteps, feature)"
     policy = replace(Policy(), unbatched=False, zero_length="state")
+    drops: tuple[str, ...] = DROPOUTS
     keras_backend = ""
     ways = 3  # so many of WAYS it can be called with
 
@@ -256,7 +260,7 @@ class KerasBackend(Backend):
         return {"recurrent_bias": ("none",), **found}
 
     def new(self, config: LayerConfig, **way: Any) -> Any:
-        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful and dropout."""
+        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful and rates of dropout."""
         layers = self.keras.layers
         options: dict[str, Any] = {
             "use_bias": config.bias,

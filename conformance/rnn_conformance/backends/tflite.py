@@ -91,6 +91,7 @@ class TfliteBackend(KerasTensorFlowBackend):
 
     policy = replace(KerasTensorFlowBackend.policy, empty_batch="refused")  # Invalid tensor size.
     max_examples = 1
+    drops: tuple[str, ...] = ()
     ways = 2  # not stateful: the state would lie in the interpreter, from one call to the next
 
     def __init__(self) -> None:

@@ -198,6 +198,7 @@ class IsolatedBackend(Backend):
         self._said = said
         self.policy = msgspec.convert(said["policy"], Policy)
         self.max_examples = said["max_examples"]
+        self.drops = tuple(said["drops"])
         return worker
 
     @property

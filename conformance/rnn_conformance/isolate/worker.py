@@ -151,6 +151,7 @@ class Server:
             "devices": list(map(str, backend.devices())),
             "policy": asdict(backend.policy),
             "max_examples": backend.max_examples,
+            "drops": backend.drops,
             "expectations": None if known is None else str(known),
             "environment": {str(k): str(v) for k, v in backend.environment().items()},
         }

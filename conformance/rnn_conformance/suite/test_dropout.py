@@ -1,19 +1,22 @@
-"""Dropout: none in eval; in training between layers only, element by element, at the stated rate.
+"""Dropout: none in eval; in training between layers, element by element, at the stated rate; within layers if asked.
 
 Catches masks after the last layer, in eval, unscaled, at another rate, shared by steps, rows, units, layers,
 directions or calls; modes that outlast themselves; a backward pass that forgets the mask or draws another. The masks
 are recovered, not only counted: the upper layers are given weights under which each of their units passes on one unit
-of the layer below, so that the output shows which of them were dropped, and the oracle replays those masks.
+of the layer below, so that the output shows which of them were dropped, and the oracle replays those masks. Masks
+within layers, which few backends have, are recovered from what units give that do not see each other (`within`).
 
-Cannot see a rate that is off by less than the exact binomial test resolves (about 0.04 in one unit of work; its
-false-alarm probability is 1e-12 a test), or subtler dependence than between neighbours; how elements of input with
-lengths depend on each other; the backward pass of relu, and of bfloat16 and float16, where a unit that was kept may
-be zero too; whether a seed of the library's own generator gives the same masks again.
+Cannot see a rate that is off by less than the exact binomial test resolves (about 0.04 in one unit of work, within
+layers 0.14; its false-alarm probability is 1e-12 a test), or subtler dependence than between neighbours; how elements
+of input with lengths depend on each other; the rate at which a GRU's reset gate loses h; the backward pass of relu,
+and of bfloat16 and float16, where a unit that was kept may be zero too; whether a seed of the library's own generator
+gives the same masks again.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import exp, lgamma, log, log1p
 from typing import Any
 
@@ -26,6 +29,7 @@ from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Array, Inputs
 from rnn_conformance.strategies import resized
 from rnn_conformance.subject import Broken, DrivenLayer, Result, Subject
+from rnn_conformance.suite import within
 
 DROPOUT = (
     "torch.nn.LSTM, dropout: if non-zero, introduces a Dropout layer on the outputs of each LSTM layer except the last "
@@ -258,3 +262,124 @@ def test_modes(subject: Subject, case: Case) -> None:
         subject.agree(layer.of_case(case, inputs).arrays, truth.budgets, f"in eval {turn}, ")
         if not see(layer, case, inputs)[0].any():
             raise Broken(f"in training after a call in eval {turn}, nothing was dropped")
+
+
+WITHIN = (
+    'keras.layers.LSTM, dropout: "Fraction of the units to drop for the linear transformation of the inputs"; '
+    'recurrent_dropout: "... of the recurrent state"; the same mask for all steps: Gal and Ghahramani, "A '
+    'Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016'
+)
+APART: dict[str, Any] = USUAL | {
+    "values": ("uniform",),
+    "num_layers": (1, 2),
+    "hidden_size": 12,
+    "input_size": (7, 12, 17),
+    "seq_len": 4,
+    "batch_size": 9,
+    "bias": True,  # or an input gate would act on nothing where the candidate's input was dropped
+    "proj_size": 0,
+    "hx": True,
+    "unbatched": False,
+    "covering": False,
+    "share": 0.3,
+    "dtypes": ("float64", "float32"),  # in narrower ones results may not tell which units were dropped
+}
+CALLS = 6
+
+
+@check(
+    WITHIN,
+    needs=("values.stack",),
+    lengths=None,
+    input_dropout=(0.0, *RATES),
+    recurrent_dropout=RATES,
+)
+def test_within_eval(subject: Subject, case: Case) -> None:
+    """In eval, dropout of the input and of the recurrent state changes nothing."""
+    subject.verify(case)
+
+
+@check(WITHIN, needs=("values.stack",), input_dropout=RATES, **APART)
+def test_input(subject: Subject, case: Case) -> None:
+    """In training features of the first layer's input are dropped where they enter gates, at the stated rate, or scaled
+    by 1 / (1 - p), by one mask for all steps of a call, which is of each row's and direction's own.
+    """
+    _within(subject, case, "input_dropout")
+
+
+@check(WITHIN, needs=("values.stack",), recurrent_dropout=RATES, **APART)
+def test_recurrent(subject: Subject, case: Case) -> None:
+    """In training units of h are dropped where they enter gates, at the stated rate, or scaled by 1 / (1 - p), by one
+    mask for all steps of a call, which is of each row's, layer's and direction's own.
+    """
+    _within(subject, case, "recurrent_dropout")
+
+
+def _within(subject: Subject, case: Case, name: str) -> None:
+    config = case.config
+    inputs = within.kept_apart(config, case.inputs())
+    layer = subject.layer(config, inputs.parameters)
+    dropped = np.stack([_dropped_within(subject, layer, case, inputs, name) for _ in range(CALLS)])
+    rate = getattr(config, name)
+    gates = list(enumerate(np.moveaxis(dropped, -1, 0)))
+    if config.kind == "gru" and name == "recurrent_dropout":
+        del gates[0]  # a reset gate may act on nothing where the candidate's input was dropped
+    for gate, own in gates:
+        require_rate(f"dropped of what enters gate {gate}", int(own.sum()), own.size, rate)
+        _require_independence(own, rate, f"for gate {gate} dropped or kept as in ")
+    subject.agree(layer.of_case(case, inputs).arrays, subject.truth(config, inputs).budgets, "in eval after training, ")
+
+
+def _dropped_within(subject: Subject, layer: DrivenLayer, case: Case, inputs: Inputs, name: str) -> Array:
+    """What a call in training dropped of what units see: (lanes, B, units, gates), those that have a rate alone."""
+    config = case.config
+    arrays = layer.of_case(case, inputs, training=True).arrays
+    found = within.recovered(subject, config, inputs, name, arrays)
+    subject.agree(arrays, found.budgets, "in training, with the masks that explain it best, ")
+    if name == "recurrent_dropout":
+        return found.dropped
+    return found.dropped[: config.num_directions, :, : config.input_size]  # further units see those features again
+
+
+def _require_independence(dropped: Array, rate: float, what: str) -> None:
+    """Raise Broken where neighbours are dropped together.
+
+    Args:
+        dropped: (calls, lanes, B, units).
+    """
+    chance = rate * rate + (1 - rate) * (1 - rate)
+    for axis, name in enumerate(("the next call", "the next lane", "the next row", "the next unit")):
+        places = list(np.moveaxis(dropped, axis, 0))
+        agrees = np.array([a == b for a, b in list(pairwise(places))[::2]])
+        require_rate(what + name, int(agrees.sum()), agrees.size, chance)
+
+
+SMOOTH: dict[str, Any] = APART | {
+    "cells": ("lstm", "gru", "rnn_tanh"),
+    "num_layers": 1,
+    "batch_size": 1,  # one row has one mask, under which its weights are others
+    "input_size": (7, 12),
+    "share": 0.6,
+}
+
+
+@check(WITHIN, needs=("dropout.input",), input_dropout=0.5, **SMOOTH)
+def test_input_gradients(subject: Subject, case: Case) -> None:
+    """In training gradients pass the mask of the input where numbers did, and are scaled as those were."""
+    _within_gradients(subject, case, "input_dropout")
+
+
+@check(WITHIN, needs=("dropout.recurrent",), recurrent_dropout=0.5, **SMOOTH)
+def test_recurrent_gradients(subject: Subject, case: Case) -> None:
+    """In training gradients pass the mask of h where numbers did, and are scaled as those were."""
+    _within_gradients(subject, case, "recurrent_dropout")
+
+
+def _within_gradients(subject: Subject, case: Case, name: str) -> None:
+    inputs = within.kept_apart(case.config, case.inputs())
+    upstream = upstream_of(case, inputs)
+    result, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
+    masks = within.recovered(subject, case.config, inputs, name, result.arrays)
+    truth = subject.gradient_truth(case.config, within.masked(case.config, inputs, name, masks.factors[:, 0]), upstream)
+    due = within.gradients_of_weights(case.config, truth.budgets, name, masks)
+    subject.agree(found, due, "with the masks that explain its results best, the gradient by ")
