@@ -150,6 +150,15 @@ CONVENTIONS: dict[str, dict[str, Convention]] = {
             bias_hh="linear_1/b",
             transposed=True,
         ),
+        "rnn_single_bias": Convention(
+            "h",
+            weight_ih="linear/w",
+            weight_hh="linear_1/w",
+            bias_ih="linear/b",
+            bias_hh="",
+            transposed=True,
+            recurrent_bias="none",
+        ),
     },
     # mlx.nn.LSTM: "Wx (4H, D)", gates i, f, g, o; mlx.nn.GRU: "b (3H)", "bhn (H)", r, z, n, "(1 - z) n + z h"
     "mlx": {

@@ -97,6 +97,7 @@ def gate(parameters: dict[str, np.ndarray], name: str, kind: str, letter: str) -
         ("haiku", "lstm", "w", (slice(0, IN), slice(H, 2 * H)), "weight_ih_l0", "g", lambda a: a.T),
         ("haiku", "lstm", "w", (slice(IN, IN + H), slice(2 * H, 3 * H)), "weight_hh_l0", "f", lambda a: a.T),
         ("haiku", "gru", "w_i", (slice(None), slice(0, H)), "weight_ih_l0", "z", lambda a: -a.T),
+        ("haiku", "rnn_single_bias", "linear/b", slice(None), "bias_ih_l0", None, lambda a: a),
         ("mlx", "gru", "bhn", slice(None), "bias_hh_l0", None, lambda a: a),
         ("ncnn", "lstm", "weight_hc", slice(2 * H, 3 * H), "weight_hh_l0", "o", lambda a: a),
         ("ncnn", "gru", "bias_c", slice(3 * H, 4 * H), "bias_hh_l0", None, lambda a: a),

@@ -141,14 +141,15 @@ def load_object(target: str) -> Any:
     module_name, _, attribute = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    extra = EXTRAS.get(module_name.removeprefix(f"{__name__}."))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(module_name.removeprefix(f"{__name__}."))
         hint = f" (install rnn-conformance[{extra}])" if extra else ""
         raise WrongUse(f"{target} cannot be imported: there is no module {error.name!r}{hint}") from error
     except Exception as error:
-        raise WrongUse(f"{target} cannot be imported: {describe(error)}") from error
+        hint = f" (the releases that rnn-conformance[{extra}] installs go together)" if extra else ""
+        raise WrongUse(f"{target} cannot be imported: {describe(error)}{hint}") from error
     if not attribute or not hasattr(module, attribute):
         raise WrongUse(f"module {module_name!r} has no {attribute or 'class after the colon'!r}")
     return getattr(module, attribute)

@@ -1,4 +1,4 @@
-"""haiku.LSTM, GRU and VanillaRNN under haiku.dynamic_unroll."""
+"""haiku.LSTM, GRU and VanillaRNN under haiku.dynamic_unroll and static_unroll."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ CORES = {"lstm": haiku.LSTM, "gru": haiku.GRU, "rnn": haiku.VanillaRNN}
 MODULES = {"lstm": "lstm/linear", "gru": "gru", "rnn": "vanilla_rnn"}
 
 
+def unrolled(core: Any, x: Any, state: Any, lane: str, time_major: bool) -> Any:
+    """The first layer step by step; above it, static_unroll forward, and backward two steps of the loop at once."""
+    reverse, first = lane.endswith("_reverse"), lane.startswith("l0")
+    if not first and not reverse:
+        return haiku.static_unroll(core, x, state, time_major=time_major)
+    return haiku.dynamic_unroll(core, x, state, time_major=time_major, reverse=reverse, unroll=1 if first else 2)
+
+
 class HaikuBackend(JaxBackend):
-    """Haiku's cores, unrolled dynamically: jax.lax.scan."""
+    """Haiku's cores, unrolled."""
 
     name = "haiku"
 
@@ -39,34 +47,39 @@ class HaikuBackend(JaxBackend):
         return "haiku's cores have no dropout" if config.dropout else self.beyond(config)
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """The LSTM adds 1 to what enters its forget gate; the GRU resets before the product; both have one bias."""
+        """The LSTM adds 1 to what enters its forget gate; the GRU resets before the product; both have one bias, and an
+        RNN two, or one without double_bias.
+        """
         return {
             "lstm": {"recurrent_bias": ("none",), "forget_bias": (1.0,)},
             "gru": {"recurrent_bias": ("none",), "reset_after": (False,)},
-        }.get(cell, {})
+        }.get(cell, {"recurrent_bias": ("all", "none")})
 
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
-        """Parameters by module and name."""
+        """The lane, and its parameters by module and name."""
         tree: dict[str, dict[str, Any]] = {}
-        for name, array in lay_out(CONVENTIONS["haiku"][config.kind], parameters, lane, jnp).items():
+        single = config.kind == "rnn" and config.recurrent_bias == "none"
+        convention = CONVENTIONS["haiku"]["rnn_single_bias" if single else config.kind]
+        for name, array in lay_out(convention, parameters, lane, jnp).items():
             module, _, part = f"{MODULES[config.kind]}/{name}".rpartition("/")
             tree.setdefault(module, {})[part] = array
-        return tree
+        return lane, tree
 
     def run_layer(
         self, config: LayerConfig, trees: list[Tree], x: Any, states: list[tuple[Any, ...]] | None, lengths: Any
     ) -> tuple[Any, list[tuple[Any, ...]]]:
-        """haiku.dynamic_unroll over each direction."""
+        """Each direction unrolled."""
         time_major = x.ndim == 2 or not config.batch_first
         batch = x.shape[:-1][1 if time_major else 0] if x.ndim == 3 else None
         outputs, finals = [], []
-        for direction, tree in enumerate(trees):
+        options = {"double_bias": config.recurrent_bias == "all"} if config.kind == "rnn" else {}
+        for direction, (lane, tree) in enumerate(trees):
 
-            def unroll(x: Any, state: Any, reverse: bool = bool(direction)) -> Any:
-                core = CORES[config.kind](config.hidden_size)
+            def unroll(x: Any, state: Any, lane: str = lane) -> Any:
+                core = CORES[config.kind](config.hidden_size, **options)
                 if state is None:  # Haiku makes it in JAX's default dtype, whatever the input's is
                     state = jax.tree.map(lambda part: part.astype(x.dtype), core.initial_state(batch))
-                return haiku.dynamic_unroll(core, x, state, time_major=time_major, reverse=reverse)
+                return unrolled(core, x, state, lane, time_major)
 
             state: Any = None
             if states is not None:

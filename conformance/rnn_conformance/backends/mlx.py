@@ -92,7 +92,7 @@ class MlxLayer(Layer):
         config = self.config
         arrays = {name: given[name] for name in config.parameter_shapes()}
         laid = lay_out(CONVENTIONS["mlx"][config.kind], arrays, lane, mx)
-        layer = copy(blank(config.cell))
+        layer = copy(blank(config.cell, config.activations))
         layer.hidden_size = config.hidden_size
         for name in ("Wx", "Wh", "Wxh", "Whh", "bias", "b", "bhn"):
             if hasattr(layer, name):
@@ -101,13 +101,14 @@ class MlxLayer(Layer):
 
 
 @cache
-def blank(cell: str) -> Any:
+def blank(cell: str, activation: str) -> Any:
     """A layer whose parameters are to be replaced.
 
     Each that is made takes a random number, and MLX, which is lazy, keeps what led to the next one.
     """
     if cell.startswith("rnn"):
-        return nn.RNN(1, 1, nonlinearity=nn.relu if cell == "rnn_relu" else None)
+        name = activation or ("relu" if cell == "rnn_relu" else "")
+        return nn.RNN(1, 1, nonlinearity=getattr(nn, name) if name else None)
     return (nn.LSTM if cell == "lstm" else nn.GRU)(1, 1)
 
 
@@ -143,8 +144,9 @@ class MlxBackend(Backend):
         return f"there is no {', '.join(lacking)}" if lacking else None
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """One bias for both products, and in the GRU a second one for the candidate."""
-        return {"recurrent_bias": (CONVENTIONS["mlx"][cell.partition("_")[0]].recurrent_bias,)}
+        """One bias for both products, and in the GRU a second one for the candidate; an RNN's nonlinearity."""
+        bias = {"recurrent_bias": (CONVENTIONS["mlx"][cell.partition("_")[0]].recurrent_bias,)}
+        return bias | ({"activations": ("", "sigmoid", "softsign")} if cell == "rnn_tanh" else {})
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """MLX layers with copies of these parameters.
