@@ -23,6 +23,7 @@ BEYOND = (
     "forget_bias",
     "activations",
     "merge_mode",
+    "residual",
 )
 
 DROPOUTS = ("input_dropout", "recurrent_dropout")  # nor these, which act within a layer and in training alone
@@ -65,6 +66,7 @@ class LayerConfig:
     forget_bias: float = 0.0  # of an LSTM: added to what enters the forget gate
     activations: str = ""  # of gates, candidate and an LSTM's cell, in ONNX's order: "hard_sigmoid tanh tanh"
     merge_mode: str = "concat"  # how two directions become the output of a layer: concat, sum, mul or ave
+    residual: bool = False  # of an RNN: whether the state before is added to what enters the nonlinearity
     input_dropout: float = 0.0  # of the first layer's input, where it enters gates
     recurrent_dropout: float = 0.0  # of every layer's h, where it enters gates
 
@@ -83,6 +85,8 @@ class LayerConfig:
                 raise ValueError(f"{name} is defined for the LSTM only, not for the {self.kind.upper()}")
         if self.kind != "gru" and not self.reset_after:
             raise ValueError(f"reset_after is defined for the GRU only, not for the {self.kind.upper()}")
+        if self.kind != "rnn" and self.residual:
+            raise ValueError(f"residual is defined for the RNN only, not for the {self.kind.upper()}")
         activations_of(self.kind, self.activations)
         self.parameter_shapes()
 

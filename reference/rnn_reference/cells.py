@@ -208,6 +208,24 @@ def rnn_cell_backward(
     return d_x, (d_x @ p.w_hh,), {"weight_hh": [(d_x, before[0])]}
 
 
+def residual_rnn_cell(
+    x: Array, state: State, p: Recurrent, act: Activations = USUAL, *, clip: float = 0.0
+) -> tuple[State, Gates]:
+    """`rnn_cell` with the state before added to what enters its nonlinearity, as flax.linen.SimpleCell's `residual`
+    defines it: a "pre-activation residual connection (https://arxiv.org/abs/1801.06105)".
+    """
+    (h,) = state
+    return (act.candidate(clipped(x + (h @ p.w_hh.T + p.b_hh) + h, clip)),), {}
+
+
+def residual_rnn_cell_backward(
+    gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
+) -> tuple[Array, State, Factors]:
+    """The derivative of `residual_rnn_cell`."""
+    d_x = act.candidate.back(gradient[0], left["h"])
+    return d_x, (d_x @ p.w_hh + d_x,), {"weight_hh": [(d_x, before[0])]}
+
+
 def no_derivative(
     gradient: State, before: State, left: Gates, p: Recurrent, act: Activations = USUAL
 ) -> tuple[Array, State, Factors]:
@@ -223,3 +241,4 @@ LSTM = Cell(lstm_cell, lstm_cell_backward)
 GRU = Cell(gru_cell, gru_cell_backward)
 GRU_RESET_BEFORE = Cell(gru_reset_before_cell, gru_reset_before_cell_backward)
 RNN = Cell(rnn_cell, rnn_cell_backward)
+RESIDUAL_RNN = Cell(residual_rnn_cell, residual_rnn_cell_backward)

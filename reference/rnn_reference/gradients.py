@@ -107,6 +107,7 @@ def rnn_gradients(
     clip: float = 0.0,
     activations: str = "",
     merge_mode: str = "concat",
+    residual: bool = False,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
 ) -> Gradients:
@@ -115,7 +116,7 @@ def rnn_gradients(
     The derivative of relu at 0 is 0, as in torch.
     """
     shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
-    stack = rnn_stack(input, *shapes, clip, activations, merge_mode)
+    stack = rnn_stack(input, *shapes, clip, activations, merge_mode, residual)
     return _call(stack, input, parameters, hx, output_gradient, state_gradient, batch_first, lengths, dropout_masks)
 
 

@@ -132,6 +132,7 @@ def rnn(
     clip: float = 0.0,
     activations: str = "",
     merge_mode: str = "concat",
+    residual: bool = False,
     lengths: Sequence[int] | None = None,
     dropout_masks: Sequence[Array] | None = None,
     return_gates: bool = False,
@@ -144,9 +145,10 @@ def rnn(
     Args:
         nonlinearity: 'tanh' or 'relu'.
         activations: one of `activations.ACTIVATIONS`, in place of nonlinearity; '' for that.
+        residual: whether the state before is added to what enters the nonlinearity; see `cells.residual_rnn_cell`.
     """
     shapes = (hidden_size, num_layers, nonlinearity, bias, bidirectional, recurrent_bias)
-    stack = rnn_stack(input, *shapes, clip, activations, merge_mode)
+    stack = rnn_stack(input, *shapes, clip, activations, merge_mode, residual)
     return stack.call(input, parameters, hx, batch_first, lengths, dropout_masks, return_gates)
 
 
@@ -207,13 +209,14 @@ def rnn_stack(
     clip: float = 0.0,
     activations: str = "",
     merge_mode: str = "concat",
+    residual: bool = False,
 ) -> "Stack":
     """The stack of `rnn`."""
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
     sizes = (_features(input), hidden_size, num_layers, bias, bidirectional)
     shapes = parameter_shapes("rnn", *sizes, recurrent_bias=recurrent_bias, merge_mode=merge_mode)
-    cell = _acting(cells.RNN, "rnn", activations or nonlinearity)
+    cell = _acting(cells.RESIDUAL_RNN if residual else cells.RNN, "rnn", activations or nonlinearity)
     return Stack(_clipping(cell, clip), shapes, num_layers, bidirectional, (hidden_size,), merge_mode)
 
 

@@ -120,6 +120,8 @@ class NumPyBackend(Backend):
             found |= {"reset_after": (True, False), "recurrent_bias": ("all", "none", "candidate")}
         if cell == "lstm":
             found |= {"peepholes": (False, True), "input_forget": (False, True), "forget_bias": (0.0, 1.0)}
+        if cell.startswith("rnn"):
+            found |= {"residual": (False, True)}
         return found | {"activations": ("", *ACTIVATIONS[cell]), "merge_mode": MERGE_MODES}
 
     def expectations(self) -> Path | None:

@@ -35,7 +35,8 @@ DROPOUT = (
     "torch.nn.LSTM, dropout: if non-zero, introduces a Dropout layer on the outputs of each LSTM layer except the last "
     "layer, with dropout probability equal to dropout; torch.nn.Dropout scales by 1 / (1 - p) in training"
 )
-USUAL: dict[str, Any] = {"activations": "", "merge_mode": "concat"}  # under which masks can be recovered
+# under which masks can be recovered
+USUAL: dict[str, Any] = {"activations": "", "merge_mode": "concat", "residual": False}
 FALSE_ALARM = 1e-12  # of each test of a rate; a run makes fewer than a thousand of them
 RATES = (0.1, 0.25, 0.5, 0.75, 0.9)
 GATE_OPEN, GATE_SHUT = 8.0, -30.0
