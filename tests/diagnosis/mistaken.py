@@ -129,6 +129,7 @@ def _special() -> Iterator[Case]:
     yield Case(LayerConfig("lstm", 3, 4, proj_size=2, bidirectional=True), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 3, 4, num_layers=3, proj_size=2), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 2, 3, proj_size=2, dtype="float64"), 4, 3, values="normal", seed=14)
+    yield Case(LayerConfig("rnn_tanh", 3, 4, residual=True), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("lstm", 3, 4, peepholes=True), 4, 3, values="normal", seed=14)
     yield Case(LayerConfig("gru", 3, 4, reset_after=False), 4, 3, values="normal", seed=14)
     for more in ({"clip": 0.5}, {"input_forget": True}, {"forget_bias": 1.0}, {"activations": "tanh sigmoid sigmoid"}):

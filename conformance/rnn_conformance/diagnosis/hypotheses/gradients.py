@@ -585,6 +585,21 @@ add(
 )
 
 
+def _residual_lost(
+    gradient: State, before: State, left: Gates, p: Recurrent, right: Callable[..., Any]
+) -> tuple[Array, State, Factors]:
+    """The gradient by the state before without what residual hands straight on."""
+    d_x, d_state, factors = right(gradient, before, left, p)
+    return d_x, (d_state[0] - d_x,), factors
+
+
+add(
+    "residual-lost",
+    "the gradient by the state does not go directly, as residual adds it, to the step before",
+    lambda kernel: _cell(_residual_lost)(kernel) if kernel.config.residual else None,
+)
+
+
 def _new_state_in_factors(
     gradient: State, before: State, left: Gates, p: Recurrent, right: Callable[..., Any]
 ) -> tuple[Array, State, Factors]:

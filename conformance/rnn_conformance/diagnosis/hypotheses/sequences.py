@@ -214,7 +214,8 @@ def _first_row(state: State) -> State:
 @mistake("time.no-state", "every step starts from zeros")
 def _no_state(kernel: Kernel) -> Kernel | None:
     zeros = with_state(lambda state: tuple(0 * part for part in state))
-    return None if kernel.config.kind == "rnn" else zeros(kernel)  # where it is `weights.no-recurrence`
+    plain = kernel.config.kind == "rnn" and not kernel.config.residual
+    return None if plain else zeros(kernel)  # where it is `weights.no-recurrence`
 
 
 add(
