@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_a_kernel_with_two_gates_swapped_is_seen(name: str, check: str, monkeypa
 
     monkeypatch.setattr(backend, "layer", swapped)
     assert outcome(backend, check, examples=4).outcome == "failed"  # one of which no deviation is declared
+
+
+@pytest.mark.parametrize(("ignored", "due"), [(False, "passed"), (True, "failed")])
+@pytest.mark.parametrize("check", ["values.stack", "gradients.parameters"])
+@pytest.mark.parametrize("name", ["flax", "flax-nnx"])
+def test_simple_cells_heed_residual(
+    name: str, check: str, ignored: bool, due: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = loaded(name)
+    offered, make = backend.extras, backend.cell
+    monkeypatch.setattr(backend, "extras", lambda cell: {**offered(cell), "residual": (True,)})
+    if ignored:
+        monkeypatch.setattr(backend, "cell", lambda config, *a, **o: make(replace(config, residual=False), *a, **o))
+    unit = Unit(check, "rnn_tanh", "float32", "cpu", 0)
+    assert run_unit(load_checks()[check], unit, backend, "smoke").outcome == due
 
 
 @pytest.mark.parametrize("name", KERAS)

@@ -58,9 +58,13 @@ class FlaxBackend(JaxBackend):
         return self.beyond(config)
 
     def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
-        """One bias for both products, and in linen's GRU a second one for the candidate; activations; merge_fn."""
-        bias = self.conventions[cell.partition("_")[0]].recurrent_bias
-        return {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell]), "merge_mode": MERGE_MODES}
+        """One bias for both products, and in linen's GRU a second one for the candidate; activations; merge_fn; of
+        SimpleCell residual.
+        """
+        kind = cell.partition("_")[0]
+        bias = self.conventions[kind].recurrent_bias
+        found = {"recurrent_bias": (bias,), "activations": ("", *OFFERED[cell]), "merge_mode": MERGE_MODES}
+        return found | ({"residual": (False, True)} if kind == "rnn" else {})
 
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
         """The RNN of this lane, and its cell's kernels and biases by gate."""
@@ -99,6 +103,7 @@ class FlaxBackend(JaxBackend):
         options["param_dtype"] = jnp.dtype(config.dtype)
         if config.kind == "rnn":
             options["activation_fn"] = getattr(self.library, config.activations or config.nonlinearity)
+            options["residual"] = config.residual
         elif config.activations:
             gate, candidate, *_ = config.activations.split()
             options |= {"gate_fn": getattr(self.library, gate), "activation_fn": getattr(self.library, candidate)}
