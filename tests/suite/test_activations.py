@@ -58,7 +58,7 @@ class CandidateInCell(Mistaken):
 def test_other_functions_than_were_asked_for_are_seen(kind: type[Mistaken], cells: tuple[str, ...]) -> None:
     for cell in cells:
         unit = Unit("values.cell", cell, "float32", "cpu", 0)
-        result = run_unit(load_checks()[unit.check], unit, kind(), "smoke")
+        result = run_unit(load_checks()[unit.check], unit, kind(), "ci")
         assert result.outcome == "failed", cell
         assert result.finding is not None
         assert result.finding.fields["config"]["activations"]
