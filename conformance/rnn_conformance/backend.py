@@ -60,6 +60,19 @@ class Layer(ABC):
             LSTM, h_n for others.
         """
 
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """Run the stack for one of its results, by the way in which the implementation is asked for that alone.
+
+        Args:
+            name: `output`, `h_n` or (of an LSTM) `c_n`, of the shape that `forward` gives it; or `last`, what the
+                directions of the last layer give last, each after its own last step, joined as the output is:
+                (B, output_size), and (output_size,) for input without a batch axis.
+
+        Source: the optional outputs Y, Y_h and Y_c of ONNX's operators; `return_sequences`, which left out gives
+            `last`, and `return_state` of keras.layers.LSTM; `return_carry` of flax.linen.RNN.
+        """
+        raise NotImplementedError
+
     def gradients(
         self,
         input: Any,

@@ -130,6 +130,8 @@ def axes_of(name: str, ndim: int) -> tuple[str, ...]:
     """What the axes of an array stand for, by the array's name."""
     if ndim == 3:
         return ("step" if name.rpartition(" ")[2] in ("output", "input") else "lane", "row", "unit")
+    if name.rpartition(" ")[2] == "last":
+        return ("row", "unit")
     return ("gate unit", "column")[:ndim]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rnn_reference
+from rnn_reference.directions import join
 from rnn_reference.parameters import GATES
 
 from rnn_conformance.arithmetic import Arithmetic
@@ -149,6 +150,28 @@ def _truth_of(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Tr
     if not reason and any(chaotic(budget) for budget in found.values()):
         return Truth(found, "roundoff grows to half of the values, so that they are chance's and not the equations'")
     return Truth(found, reason or _vacuity(config, inputs, arrays, compute, found), bool(reason))
+
+
+def last_truth(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Truth:
+    """What the directions of the last layer give last, joined as the output is: `last` (B, output_size).
+
+    Two directions give it at different steps, so that where they are joined otherwise than side by side the output
+    has it nowhere. It is computed from h_n, which is what each direction gives last.
+    """
+    config = replace(config, batch_first=False, device="")
+    compute = partial(_last_truth, config, inputs, arithmetic)
+    return remembered(compute, "last", config, inputs.lengths, arithmetic, arrays_of(inputs))
+
+
+def _last_truth(config: LayerConfig, inputs: Inputs, arithmetic: Arithmetic) -> Truth:
+    results = _named_results(config, inputs)
+
+    def compute(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        return {"last": join(list(results(arrays)["h_n"][-config.num_directions :]), config.merge_mode)}
+
+    found, overflowed = budgets(compute, arithmetic.stored(arrays_of(inputs)), arithmetic)
+    within = bool((np.abs(found["last"].truth) < arithmetic.largest).all())
+    return Truth(found, "" if within and not overflowed else "the last output overflows")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rnn_conformance.budget import LAMBDA, Budget
 from rnn_conformance.case import Case, lay_out
 from rnn_conformance.config import LayerConfig, numpy_dtype
 from rnn_conformance.measured import Measured, axes_of
-from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, truth_of, zero_beyond
+from rnn_conformance.oracle import STATES, Inputs, Truth, Upstream, gradient_truth, last_truth, truth_of, zero_beyond
 
 Array = np.ndarray[Any, Any]
 
@@ -137,6 +137,17 @@ class Subject:
         """The oracle's answer, though a wrong kernel may pass with it: for cases made to show one certain mistake."""
         truth = truth_of(config, inputs, self.backend.arithmetic(config.dtype))
         if truth.overflows:
+            raise SaysNothing(truth.says_nothing)
+        return truth
+
+    def last_truth(self, config: LayerConfig, inputs: Inputs) -> Truth:
+        """What the oracle's directions give last, joined as the output is.
+
+        Raises:
+            SaysNothing: where that overflows.
+        """
+        truth = last_truth(config, inputs, self.backend.arithmetic(config.dtype))
+        if truth.says_nothing:
             raise SaysNothing(truth.says_nothing)
         return truth
 
@@ -275,6 +286,24 @@ class DrivenLayer:
             self.subject.require_unbatched()
         batched = case.batch_size is not None
         return self(inputs.input, inputs.hx, inputs.lengths, batched=batched, layout=case.layout, training=training)
+
+    def alone(self, name: str, case: Case, inputs: Inputs) -> Array:
+        """The result of this name, asked for alone; the output time-major and batched, others batched.
+
+        Raises:
+            NotOffered: where the layer cannot be asked for it alone.
+            BackendRaised: where it fails.
+            Broken: where it is not of the form that is due.
+        """
+        if inputs.lengths is not None:
+            self.subject.require_lengths()
+        if case.batch_size is None:
+            self.subject.require_unbatched()
+        batched = case.batch_size is not None
+        native = self._outward(self.own_form(inputs.input, batched), case.layout)
+        native_hx = self._outward_state(inputs.hx, batched, case.layout)
+        given = self._asked(f"{name} alone", lambda: self.layer.alone(name, native, native_hx, inputs.lengths))
+        return self._verified_alone(name, given, inputs, batched)
 
     def gradients(
         self,
@@ -479,6 +508,18 @@ class DrivenLayer:
         for (name, part), size in zip(parts.items(), self.config.state_sizes, strict=True):
             arrays[name] = self._read(name, part, (self.config.lanes, rows, size), batched, False)
         return arrays
+
+    def _verified_alone(self, name: str, given: Any, inputs: Inputs, batched: bool) -> Array:
+        """A result that was asked for alone, once it has the form that it has beside others."""
+        config, (steps, rows) = self.config, inputs.input.shape[:2]
+        if name == "last":  # it has neither steps nor lanes
+            due = (rows, config.output_size) if batched else (config.output_size,)
+            return self._read(name, given, due, True, False).reshape(rows, config.output_size)
+        if name == "output":
+            shape = (steps, rows, config.output_size)
+            return self._promised(self._read(name, given, shape, batched, config.batch_first), inputs.lengths)
+        size = dict(zip(STATES, config.state_sizes, strict=False))[name]
+        return self._read(name, given, (config.lanes, rows, size), batched, False)
 
     def _read(self, name: str, native: Any, shape: tuple[int, ...], batched: bool, batch_first: bool) -> Array:
         try:

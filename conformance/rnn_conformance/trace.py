@@ -168,6 +168,10 @@ class TracedLayer(Layer):
         event.gradients = {name: trace.read(array) for name, array in given[2].items()}
         return given
 
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """The layer's own; that a result was asked for alone is not noted."""
+        return self.real.alone(name, input, hx, lengths)
+
     def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
         """Differentiating later is not noted."""
         return self.real.taped(input, hx, lengths)

@@ -104,6 +104,7 @@ def test_axes_of_arrays() -> None:
     assert axes_of("in chunks, output", 3) == ("step", "row", "unit")
     assert axes_of("the gradient by input", 3) == ("step", "row", "unit")
     assert axes_of("h_n", 3) == ("lane", "row", "unit")
+    assert axes_of("asked for alone, last", 2) == ("row", "unit")
     assert axes_of("the gradient by weight_ih_l0", 2) == ("gate unit", "column")
 
 

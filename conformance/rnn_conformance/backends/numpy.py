@@ -9,11 +9,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from rnn_reference.directions import MERGE_MODES
+from rnn_reference.directions import MERGE_MODES, join
 
 from rnn_conformance.backend import Array, Backend, Layer, Policy
 from rnn_conformance.config import LayerConfig
-from rnn_conformance.oracle import reference, reference_gradients
+from rnn_conformance.oracle import STATES, reference, reference_gradients
 
 
 class Rounded(np.ndarray[Any, Any]):
@@ -50,6 +50,14 @@ class OracleLayer(Layer):
             return np.asarray(array).astype(input.dtype, copy=False)
 
         return outward(output), tuple(map(outward, final)) if isinstance(final, tuple) else outward(final)
+
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """One of the oracle's results."""
+        output, final = self.forward(input, hx, lengths)
+        found = dict(zip(STATES, final if isinstance(final, tuple) else (final,), strict=False))
+        own = [_inward(lane) for lane in found["h_n"][-self.config.num_directions :]]
+        found |= {"output": output, "last": np.asarray(join(own, self.config.merge_mode)).astype(input.dtype)}
+        return found[name]
 
     def gradients(
         self,

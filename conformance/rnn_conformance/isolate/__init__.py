@@ -88,6 +88,11 @@ class IsolatedLayer(Layer):
         doing = f"forward on input {getattr(input, 'shape', None)}"
         return self.backend.call(doing, self.handle, "forward", input, hx, lengths=lengths, training=training)
 
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """The layer's result alone."""
+        doing = f"{name} alone on input {getattr(input, 'shape', None)}"
+        return self.backend.call(doing, self.handle, "alone", name, input, hx, lengths)
+
     def gradients(
         self,
         input: Any,

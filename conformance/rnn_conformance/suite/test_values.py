@@ -2,7 +2,8 @@
 
 Catches mistakes in the equations of a cell (gates in another order, biases lost or added twice, activations exchanged
 or approximated, the reset gate on the wrong side), in how layers and directions are joined, in initial and final
-states, and arithmetic that is less exact than declared.
+states, in results that are computed otherwise when they are asked for alone, and arithmetic that is less exact than
+declared.
 
 Cannot see what shows at certain sizes, lengths or layouts only, or after an earlier call; nor deviations below some
 ten roundings.
@@ -18,8 +19,9 @@ import numpy as np
 from rnn_conformance.case import Case
 from rnn_conformance.check import check
 from rnn_conformance.config import LayerConfig
+from rnn_conformance.oracle import STATES, Array
 from rnn_conformance.strategies import Unit
-from rnn_conformance.subject import Broken, Subject
+from rnn_conformance.subject import Broken, NotOffered, Subject
 from rnn_conformance.suite import published
 
 EQUATIONS = "torch.nn.LSTM, GRU and RNN: the equations at the head of each page"
@@ -91,3 +93,33 @@ def test_final_state(subject: Subject, case: Case) -> None:
                 raise Broken(
                     f"h_n of row {row}, direction {direction}, is {final}, but the output of step {step} is {last}"
                 )
+
+
+@check(
+    "ONNX's operators LSTM, GRU and RNN: each of Y, Y_h and Y_c is optional; keras.layers.LSTM, return_sequences: "
+    "whether to return the last output in the output sequence, or the full sequence; return_state",
+    needs=("values.stack",),
+    lengths=None,
+)
+def test_alone(subject: Subject, case: Case) -> None:
+    """A result equals the oracle's when it is the only one that is asked for: the output, h_n, c_n, or of the output
+    what each direction gives last; from a new layer, and from one that was called before.
+    """
+    inputs, config = case.inputs(), case.config
+    layer = subject.layer(config, inputs.parameters)
+    found: dict[str, Array] = {}
+    refused = []
+    for name in ("output", *STATES[: len(config.state_sizes)], "last"):
+        try:
+            found[name] = layer.alone(name, case, inputs)
+        except NotOffered as reason:
+            refused.append(reason)
+    if not found:
+        raise refused[0]
+    budgets = dict(subject.truth(config, inputs).budgets)
+    if "last" in found:
+        budgets |= subject.last_truth(config, inputs).budgets
+    subject.agree(found, budgets, "asked for alone, ")
+    layer.of_case(case, replace(inputs, input=-inputs.input[::-1]))
+    for name in found:
+        subject.agree({name: layer.alone(name, case, inputs)}, budgets, "asked for alone after another call, ")
