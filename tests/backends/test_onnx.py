@@ -12,13 +12,13 @@ from rnn_conformance.backends import BUILT_IN, EXTRAS, load_backend
 from rnn_conformance.case import Case
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.execution import run_unit
-from rnn_conformance.oracle import reference
+from rnn_conformance.oracle import STATES, reference
 from rnn_conformance.request import Request
 from rnn_conformance.run import load_checks, run_here
 from rnn_conformance.strategies import Unit
 
 OPERATORS = ("LSTM", "GRU", "RNN")
-CHECKS = ["values.cell", "values.stack", "steps.stepwise", "errors.unsupported"]
+CHECKS = ["values.cell", "values.stack", "values.alone", "steps.stepwise", "errors.unsupported"]
 OVER_ONNX = ["onnx-reference", "onnxruntime", "onnxruntime-torch-export", "openvino", "opencv", "tract"]
 
 
@@ -32,13 +32,14 @@ def backend_named(name: str) -> Any:
         raise
 
 
-def nodes(config: LayerConfig, hx: bool = False, lengths: bool = False) -> list[Any]:
+def nodes(config: LayerConfig, hx: bool = False, lengths: bool = False, alone: str = "") -> list[Any]:
     """The recurrent nodes of a config's model."""
     pytest.importorskip("onnx")
     from rnn_conformance.backends.onnx_model import model_of
 
     parameters = Case(config, 2, 2).inputs().parameters
-    return [node for node in model_of(config, parameters, hx, lengths).graph.node if node.op_type in OPERATORS]
+    model = model_of(config, parameters, hx, lengths, alone)
+    return [node for node in model.graph.node if node.op_type in OPERATORS]
 
 
 def attributes(node: Any) -> dict[str, Any]:
@@ -54,6 +55,18 @@ def test_optional_inputs_are_left_out_and_given() -> None:
     assert list(node.input) == ["input", "W_0", "R_0", "B_0", "lengths", "h_0_0", "c_0_0", "P_0"]
     (node,) = nodes(LayerConfig("gru", 2, 3, bias=False), hx=True)
     assert list(node.input) == ["input", "W_0", "R_0", "", "", "h_0_0"]
+
+
+def test_outputs_that_nobody_asks_for_are_left_out() -> None:
+    def outputs(alone: str, bidirectional: bool = False) -> list[list[str]]:
+        config = LayerConfig("lstm", 2, 3, num_layers=2, bidirectional=bidirectional)
+        return [list(node.output) for node in nodes(config, alone=alone)]
+
+    assert outputs("") == [["y_0", "h_n_0", "c_n_0"], ["y_1", "h_n_1", "c_n_1"]]
+    assert outputs("output") == [["y_0"], ["y_1"]]
+    assert outputs("h_n") == [["y_0", "h_n_0"], ["", "h_n_1"]]
+    assert outputs("c_n") == [["y_0", "", "c_n_0"], ["", "", "c_n_1"]]
+    assert outputs("c_n", bidirectional=True)[1:] == [["", "", "c_n_1_0"], ["", "", "c_n_1_1"]]
 
 
 def test_attributes_are_left_out_at_their_defaults_and_given_elsewhere() -> None:
@@ -103,7 +116,9 @@ def test_models_are_valid(cell: str, lengths: Any, hx: bool) -> None:
     for batch_first in (False, True):
         config = LayerConfig(cell, 2, 3, num_layers=3, bidirectional=True, batch_first=batch_first)
         parameters = Case(config, 4, 3).inputs().parameters
-        onnx.checker.check_model(model_of(config, parameters, hx, lengths is not None), full_check=True)
+        for alone in ("", "output", *STATES[: len(config.state_sizes)]):
+            model = model_of(config, parameters, hx, lengths is not None, alone)
+            onnx.checker.check_model(model, full_check=True)
 
 
 def undeclared(backend: Any, cell: str) -> Case:

@@ -3,6 +3,8 @@
 A layer is one node: operator LSTM, GRU or RNN. The directions of every second layer are two nodes, one forward and one
 reverse, so that each value of the attribute `direction` is driven. Optional inputs are left out where the call has
 none: B without bias, sequence_lens without lengths, initial_h and initial_c without a state, P without peepholes.
+Optional outputs are left out where one result is asked for alone: Y of the last layer, which no other layer reads, and
+those of Y_h and Y_c that the result has no part of.
 """
 
 from __future__ import annotations
@@ -55,9 +57,12 @@ BFLOAT16_OPSET = 22  # in which the operators take bfloat16
 class Graph:
     """A model that grows by a layer at a time."""
 
-    def __init__(self, config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> None:
+    def __init__(
+        self, config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool, alone: str = ""
+    ) -> None:
         self.config = config
         self.parameters = parameters
+        self.alone = alone
         self.element = helper.np_dtype_to_tensor_dtype(numpy_dtype(config.dtype))
         self.states = ("h", "c")[: len(config.state_sizes)]
         self.hx = hx
@@ -66,9 +71,13 @@ class Graph:
         self.constants: list[Any] = []
         axes = ["batch", "steps"] if config.batch_first else ["steps", "batch"]
         self.inputs = [self.value("input", [*axes, config.input_size])]
-        self.outputs = [self.value("output", [*axes, config.output_size])]
+        self.outputs = [self.value("output", [*axes, config.output_size])] if self.wanted("output") else []
         if lengths:
             self.inputs.append(helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["batch"]))
+
+    def wanted(self, result: str) -> bool:
+        """Whether this result is asked for."""
+        return self.alone in ("", result)
 
     def value(self, name: str, shape: Sequence[str | int]) -> Any:
         """An input or output of the model."""
@@ -89,22 +98,25 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
 
     def layer(self, layer: int, below: str, above: str) -> None:
-        """Add a layer from the value `below` to the value `above`."""
+        """Add a layer from the value `below` to the value `above`, which the last one has where it is wanted."""
         config = self.config
         for state, size in zip(self.states, config.state_sizes, strict=True):
-            self.outputs.append(self.state_value(f"{state}_n_{layer}", size))
+            if self.wanted(f"{state}_n"):
+                self.outputs.append(self.state_value(f"{state}_n_{layer}", size))
             if self.hx:
                 self.inputs.append(self.state_value(f"{state}_0_{layer}", size))
         first = layer * config.num_directions
         own = lanes(config.num_layers, config.bidirectional)[first : first + config.num_directions]
         given = [f"{state}_0_{layer}" if self.hx else "" for state in self.states]
-        left = [f"{state}_n_{layer}" for state in self.states]
-        y = f"y_{layer}"
+        left = [f"{state}_n_{layer}" if self.wanted(f"{state}_n") else "" for state in self.states]
+        y = f"y_{layer}" if above != "output" or self.wanted("output") else ""
         if config.bidirectional and layer % 2:
             self.two_nodes(layer, own, below, given, left, y)
         else:
             direction = "bidirectional" if config.bidirectional else "forward"
             self.recurrent(f"{layer}", own, direction, below, given, [y, *left])
+        if not y:
+            return
         if not config.batch_first:  # from (steps, directions, batch, hidden) to (steps, batch, directions, hidden)
             self.node("Transpose", [y], [y + "_turned"], perm=[0, 2, 1, 3])
             y += "_turned"
@@ -118,12 +130,13 @@ class Graph:
         for name, parts in zip(given, zip(*halves, strict=True), strict=True):
             if name:
                 self.node("Split", [name], parts, axis=axis)
-        results = [[f"{name}_{k}" for name in (y, *left)] for k in range(2)]
+        results = [[f"{name}_{k}" if name else "" for name in (y, *left)] for k in range(2)]
         for k, direction in enumerate(("forward", "reverse")):
             self.recurrent(f"{layer}_{direction}", own[k : k + 1], direction, below, halves[k], results[k])
-        self.node("Concat", [names[0] for names in results], [y], axis=2 if self.config.batch_first else 1)
-        for name, parts in zip(left, zip(*(names[1:] for names in results), strict=True), strict=True):
-            self.node("Concat", parts, [name], axis=axis)
+        axes = [2 if self.config.batch_first else 1, *[axis] * len(left)]
+        for name, parts, along in zip((y, *left), zip(*results, strict=True), axes, strict=True):
+            if name:
+                self.node("Concat", parts, [name], axis=along)
 
     def recurrent(
         self, name: str, own: list[str], direction: str, below: str, given: list[str], results: list[str]
@@ -134,8 +147,10 @@ class Graph:
         weights = {n: self.constant(f"{n}_{name}", np.stack([arrays[n] for arrays in laid])) for n in laid[0]}
         inputs = [below, weights["W"], weights["R"], weights.get("B", ""), self.lengths, *given]
         inputs += [weights["P"]] if "P" in weights else []
-        while not inputs[-1]:
-            inputs.pop()
+        outputs = list(results)
+        for names in (inputs, outputs):
+            while not names[-1]:
+                names.pop()
         attributes: dict[str, Any] = {"hidden_size": config.hidden_size}
         attributes |= {"direction": direction} if direction != "forward" else {}
         attributes |= {"layout": 1} if config.batch_first else {}
@@ -143,7 +158,7 @@ class Graph:
         attributes |= {"input_forget": 1} if config.input_forget else {}
         attributes |= {"linear_before_reset": 1} if config.kind == "gru" and config.reset_after else {}
         attributes |= activation_attributes(config, len(own))
-        self.node(config.kind.upper(), inputs, results, **attributes)
+        self.node(config.kind.upper(), inputs, outputs, **attributes)
 
 
 def activation_attributes(config: LayerConfig, directions: int) -> dict[str, Any]:
@@ -160,12 +175,15 @@ def activation_attributes(config: LayerConfig, directions: int) -> dict[str, Any
     return {name: values for name, values in attributes.items() if values}
 
 
-def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool) -> Any:
+def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, lengths: bool, alone: str = "") -> Any:
     """The model of a stack whose inputs are `input`, and where asked for `lengths` and h_0_0, c_0_0, h_0_1, ...
 
     Its outputs are `output`, and h_n_0, c_n_0, h_n_1, ..., the states of each layer.
+
+    Args:
+        alone: output, h_n or c_n, where no other result is asked for.
     """
-    graph = Graph(config, parameters, hx, lengths)
+    graph = Graph(config, parameters, hx, lengths, alone)
     for layer in range(config.num_layers):
         below = f"x_{layer}" if layer else "input"
         graph.layer(layer, below, f"x_{layer + 1}" if layer + 1 < config.num_layers else "output")
@@ -175,13 +193,13 @@ def model_of(config: LayerConfig, parameters: Mapping[str, Array], hx: bool, len
 
 
 class OnnxLayer(Layer):
-    """A stack as a model, compiled once for each choice of optional inputs."""
+    """A stack as a model, compiled once for each choice of optional inputs and outputs."""
 
     def __init__(self, backend: OnnxBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
         self.backend = backend
         self.config = config
         self.held = {name: array.copy() for name, array in parameters.items()}
-        self.compiled: dict[tuple[bool, bool], Run] = {}
+        self.compiled: dict[tuple[bool, bool, str], Run] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxLayer:
         return type(self)(self.backend, self.config, self.held)
@@ -192,22 +210,42 @@ class OnnxLayer(Layer):
         Raises:
             ValueError: for a state of more or fewer parts than the model has inputs for.
         """
+        found = self.run(hx is not None, lengths is not None)(self.feeds(input, hx, lengths))
+        state = tuple(self.stacked(f"{name}_n", found) for name in self.states)
+        return found["output"], state if self.config.kind == "lstm" else state[0]
+
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """Run the model that has no other outputs.
+
+        Raises:
+            NotImplementedError: for a result that `refuses_alone` names.
+        """
+        if reason := self.backend.refuses_alone(self.config, name):
+            raise NotImplementedError(reason)
+        found = self.run(hx is not None, lengths is not None, name)(self.feeds(input, hx, lengths))
+        return found["output"] if name == "output" else self.stacked(name, found)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The parts of the state."""
+        return ("h", "c")[: len(self.config.state_sizes)]
+
+    def feeds(self, input: Any, hx: Any, lengths: Sequence[int] | None) -> dict[str, Array]:
+        """What the model takes, by name."""
         feeds = {"input": input}
-        names = ("h", "c")[: len(self.config.state_sizes)]
         if hx is not None:
-            for name, part in zip(names, hx if isinstance(hx, tuple) else (hx,), strict=True):
+            for name, part in zip(self.states, hx if isinstance(hx, tuple) else (hx,), strict=True):
                 feeds |= self.by_layer(f"{name}_0", part)
         if lengths is not None:
             feeds["lengths"] = np.array(lengths, np.int32)
-        found = self.run(hx is not None, lengths is not None)(feeds)
-        state = tuple(self.stacked([found[f"{name}_n_{k}"] for k in range(self.config.num_layers)]) for name in names)
-        return found["output"], state if self.config.kind == "lstm" else state[0]
+        return feeds
 
-    def run(self, hx: bool, lengths: bool) -> Run:
-        """The compiled model that has these inputs."""
-        if (hx, lengths) not in self.compiled:
-            self.compiled[hx, lengths] = self.backend.compile(model_of(self.config, self.held, hx, lengths))
-        return self.compiled[hx, lengths]
+    def run(self, hx: bool, lengths: bool, alone: str = "") -> Run:
+        """The compiled model that has these inputs, and this result alone."""
+        if (hx, lengths, alone) not in self.compiled:
+            model = model_of(self.config, self.held, hx, lengths, alone)
+            self.compiled[hx, lengths, alone] = self.backend.compile(model)
+        return self.compiled[hx, lengths, alone]
 
     def by_layer(self, name: str, part: Array) -> dict[str, Array]:
         """A state cut into those of the layers, and whatever is too much left to the last."""
@@ -216,8 +254,9 @@ class OnnxLayer(Layer):
         turn = self.config.batch_first
         return {f"{name}_{k}": p.swapaxes(0, 1) if turn and p.ndim > 1 else p for k, p in enumerate(parts)}
 
-    def stacked(self, parts: list[Array]) -> Array:
-        """The states of all layers, one after the other."""
+    def stacked(self, name: str, found: Mapping[str, Array]) -> Array:
+        """A state of all layers, one after the other."""
+        parts = [found[f"{name}_{k}"] for k in range(self.config.num_layers)]
         return np.concatenate([part.swapaxes(0, 1) for part in parts] if self.config.batch_first else parts)
 
 
@@ -244,6 +283,10 @@ class OnnxBackend(Backend):
         if config.dtype == "float64" and "hard_sigmoid" in config.activations:
             return "ONNX's attribute activation_alpha is a float32, and so not as near to 1/6 as a float64 is"
         return "ONNX's recurrent operators have no dropout" if config.dropout else self.lacks(config)
+
+    def refuses_alone(self, config: LayerConfig, name: str) -> str | None:
+        """Why a result cannot be asked for alone; None where it can."""
+        return "ONNX's recurrent operators give the output of every step" if name == "last" else None
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A model with these parameters.

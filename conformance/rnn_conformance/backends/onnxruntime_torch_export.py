@@ -44,12 +44,12 @@ class ExportedLayer(OnnxLayer):
         state = tuple(found[f"{name}_n"] for name in names)
         return found["output"], state if self.config.kind == "lstm" else state[0]
 
-    def run(self, hx: bool, lengths: bool) -> Run:
+    def run(self, hx: bool, lengths: bool, alone: str = "") -> Run:
         """The session of the export that has these inputs."""
         with EXPORTING:
-            if (hx, lengths) not in self.compiled:
-                self.compiled[hx, lengths] = self.backend.compile(self.exported(hx))
-            return self.compiled[hx, lengths]
+            if (hx, lengths, alone) not in self.compiled:
+                self.compiled[hx, lengths, alone] = self.backend.compile(self.exported(hx))
+            return self.compiled[hx, lengths, alone]
 
     def exported(self, hx: bool) -> Any:
         """The module as a model whose steps and batch are symbols."""
@@ -101,6 +101,10 @@ class TorchExportBackend(OnnxRuntimeBackend):
         if config.dtype in ("float64", "bfloat16"):
             return f"ONNX Runtime: no {config.dtype} in recurrent operators"
         return "dropout is training's, and models are exported for inference" if config.dropout else self.lacks(config)
+
+    def refuses_alone(self, config: LayerConfig, name: str) -> str | None:
+        """torch.nn's forward, which is what is exported, gives all results."""
+        return "torch.nn's forward gives all results"
 
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
         """A stack with these parameters, to be exported when it is first called.

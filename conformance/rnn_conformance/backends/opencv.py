@@ -50,6 +50,12 @@ class OpenCvBackend(OnnxBackend):
                 return f"cv2.dnn: Activation function [{ACTIVATIONS[name][0]}] for layer LSTM is not supported"
         return super().supports(config)
 
+    def refuses_alone(self, config: LayerConfig, name: str) -> str | None:
+        """What it refuses itself, in its own words."""
+        if name == "c_n":
+            return "cv2.dnn: Assertion failed outShapes.size() == outTypes.size(), where Y_h is left out before Y_c"
+        return super().refuses_alone(config, name)
+
     def arithmetic(self, dtype: str) -> Arithmetic:
         """GRU's tanh and sigmoid err by some 2^-24 however small they are."""
         return replace(super().arithmetic(dtype), activation_error=2.0**-24)
