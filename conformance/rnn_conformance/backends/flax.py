@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import flax
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from rnn_reference.directions import MERGE_MODES
 
-from rnn_conformance.backends.jax_stack import JaxBackend, Tree
+from rnn_conformance.backend import Array, Layer
+from rnn_conformance.backends.jax_stack import KEPT, JaxBackend, JaxLayer, Tree, array_of
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, Convention, lay_out
 
@@ -29,6 +31,22 @@ OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell st
 }
 
 
+class FlaxLayer(JaxLayer):
+    """Parameters by lane, and the functions that their config was compiled to."""
+
+    backend: FlaxBackend
+
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """The output of a stack whose layers do not return their carry.
+
+        Raises:
+            NotImplementedError: for another result, which Flax gives beside the output alone.
+        """
+        if name != "output":
+            raise NotImplementedError("Flax gives a carry beside the output alone")
+        return self.backend.compiled_alone(self.config)(self.held, input, hx, array_of(lengths))
+
+
 class FlaxBackend(JaxBackend):
     """Flax's own RNN, which scans a cell over a sequence.
 
@@ -40,6 +58,10 @@ class FlaxBackend(JaxBackend):
     conventions: ClassVar[Mapping[str, Convention]] = CONVENTIONS["flax"]
     # flax.linen.RNN: "The output elements corresponding to padding elements are NOT zeroed out"
     policy = replace(JaxBackend.policy, lengths=True, padding="undefined")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled_alone = lru_cache(KEPT)(self._compiled_alone)
 
     @property
     def version(self) -> str:
@@ -74,16 +96,44 @@ class FlaxBackend(JaxBackend):
     def run_layer(
         self, config: LayerConfig, trees: list[Tree], x: Any, states: list[tuple[Any, ...]] | None, lengths: Any
     ) -> tuple[Any, list[tuple[Any, ...]]]:
-        """RNN, or Bidirectional over two; their carry is zero unless one is given, and holds c before h."""
+        """RNN, or Bidirectional over two."""
+        carry, output = self.called(config, trees, x, states, lengths, return_carry=True)
+        carries = [carry] if len(trees) == 1 else carry
+        return output, [tuple(reversed(part)) if isinstance(part, tuple) else (part,) for part in carries]
+
+    def called(
+        self,
+        config: LayerConfig,
+        trees: list[Tree],
+        x: Any,
+        states: list[tuple[Any, ...]] | None,
+        lengths: Any,
+        return_carry: bool,
+    ) -> Any:
+        """What a layer returns. The carry is zero unless one is given, and holds c before h."""
         given: Any = None if states is None else [tuple(reversed(s)) if len(s) == 2 else s[0] for s in states]
         if given is not None:
             given = given[0] if len(trees) == 1 else tuple(given)
         time_major = x.ndim == 2 or not config.batch_first
         merging = {"merge_fn": MERGING[config.merge_mode]} if config.merge_mode != "concat" else {}
         layer = self.one(*trees) if len(trees) == 1 else self.both(*trees, **merging)
-        carry, output = layer(x, initial_carry=given, seq_lengths=lengths, return_carry=True, time_major=time_major)
-        carries = [carry] if len(trees) == 1 else carry
-        return output, [tuple(reversed(part)) if isinstance(part, tuple) else (part,) for part in carries]
+        return layer(x, initial_carry=given, seq_lengths=lengths, return_carry=return_carry, time_major=time_major)
+
+    def run_alone(self, config: LayerConfig, parameters: Mapping[str, Any], input: Any, hx: Any, lengths: Any) -> Any:
+        """The output of the whole stack, whose layers do not return their carry."""
+        x = input
+        for single, trees, states in self.layers(config, parameters, hx):
+            x = self.called(single, trees, x, states, lengths, return_carry=False)
+        return x
+
+    def _compiled_alone(self, config: LayerConfig) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = jax.jit(partial(self.run_alone, config))
+        return compiled
+
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        """A stack with copies of these parameters."""
+        self.offered(config)
+        return FlaxLayer(self, config, parameters)
 
     def one(self, tree: Tree) -> Callable[..., Any]:
         """The RNN of one direction."""

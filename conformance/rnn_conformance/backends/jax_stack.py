@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -35,7 +35,7 @@ class JaxLayer(Layer):
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """The compiled stack; JAX compiles it anew for each shape."""
-        return self.backend.compiled(self.config)(self.held, input, hx, _array(lengths))
+        return self.backend.compiled(self.config)(self.held, input, hx, array_of(lengths))
 
     def gradients(
         self,
@@ -54,14 +54,15 @@ class JaxLayer(Layer):
         fixed = {name: array for name, array in self.held.items() if name in frozen}
         pull = self.backend.compiled_vjp(self.config)
         (output, state), (by_parameters, by_input, by_state) = pull(
-            wanted, fixed, input, hx, _array(lengths), (output_gradient, state_gradient)
+            wanted, fixed, input, hx, array_of(lengths), (output_gradient, state_gradient)
         )
         parts = by_state if isinstance(by_state, tuple) else () if by_state is None else (by_state,)
         found = {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
         return output, state, {name: gradient for name, gradient in found.items() if name not in frozen}
 
 
-def _array(lengths: Sequence[int] | None) -> Any:
+def array_of(lengths: Sequence[int] | None) -> Any:
+    """Lengths as JAX takes them: not as a constant of what is compiled."""
     return None if lengths is None else np.array(lengths)
 
 
@@ -93,19 +94,30 @@ class JaxBackend(Backend):
 
     def run(self, config: LayerConfig, parameters: Mapping[str, Any], input: Any, hx: Any, lengths: Any) -> Any:
         """The whole stack."""
-        parts = hx if isinstance(hx, tuple) else (hx,)
-        if hx is not None and [len(part) for part in parts] != [config.lanes] * len(config.state_sizes):
-            raise ValueError(f"the state must be {len(config.state_sizes)} of {config.lanes} lanes")
-        names, finals, x = lanes(config.num_layers, config.bidirectional), [], input
-        for layer in range(config.num_layers):
-            own = range(layer * config.num_directions, (layer + 1) * config.num_directions)
-            states = None if hx is None else [tuple(part[k] for part in parts) for k in own]
-            single = replace(config, num_layers=1, input_size=config.input_size if layer == 0 else config.output_size)
-            trees = [self.lane_parameters(single, parameters, names[k]) for k in own]
+        x, finals = input, []
+        for single, trees, states in self.layers(config, parameters, hx):
             x, final = self.run_layer(single, trees, x, states, lengths)
             finals += final
         state = tuple(jnp.stack(part) for part in zip(*finals, strict=True))
         return x, state if config.kind == "lstm" else state[0]
+
+    def layers(
+        self, config: LayerConfig, parameters: Mapping[str, Any], hx: Any
+    ) -> Iterator[tuple[LayerConfig, list[Tree], list[tuple[Any, ...]] | None]]:
+        """The config of each layer as a stack of its own, the parameters of its lanes, and their initial states.
+
+        Raises:
+            ValueError: for a state of more or fewer parts or lanes than the config has.
+        """
+        parts = hx if isinstance(hx, tuple) else (hx,)
+        if hx is not None and [len(part) for part in parts] != [config.lanes] * len(config.state_sizes):
+            raise ValueError(f"the state must be {len(config.state_sizes)} of {config.lanes} lanes")
+        names = lanes(config.num_layers, config.bidirectional)
+        for layer in range(config.num_layers):
+            own = range(layer * config.num_directions, (layer + 1) * config.num_directions)
+            states = None if hx is None else [tuple(part[k] for part in parts) for k in own]
+            single = replace(config, num_layers=1, input_size=config.input_size if layer == 0 else config.output_size)
+            yield single, [self.lane_parameters(single, parameters, names[k]) for k in own], states
 
     def _compiled(self, config: LayerConfig) -> Callable[..., Any]:
         compiled: Callable[..., Any] = jax.jit(partial(self.run, config))
