@@ -24,6 +24,7 @@ TORCH = ("torch-compile-aot", "torch-export", "torch-functional", *QUANTIZED, "t
 KERAS = ("keras-jax", "keras-tensorflow", "keras-torch")
 OTHERS = ("equinox", "flax", "flax-nnx", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
+ALONE = ("flax", "flax-nnx", *KERAS, "tflite")  # backends that can be asked for one result alone
 NO_GRADIENTS = ("ncnn", "tflite", *QUANTIZED)
 ONE_CELL = {"tinygrad": "lstm"}  # backends without a GRU
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn
@@ -87,6 +88,30 @@ def test_simple_cells_heed_residual(
         monkeypatch.setattr(backend, "cell", lambda config, *a, **o: make(replace(config, residual=False), *a, **o))
     unit = Unit(check, "rnn_tanh", "float32", "cpu", 0)
     assert run_unit(load_checks()[check], unit, backend, "smoke").outcome == due
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_result_alone_conforms(name: str) -> None:
+    result = outcome(loaded(name), "values.alone")
+    assert result.examples
+    assert result.outcome in ("passed", "expected_failure"), result.finding
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_a_last_layer_that_returns_one_result_is_made_once(name: str) -> None:
+    backend = loaded(name)
+    config = LayerConfig("gru", 2, 3, num_layers=2, bidirectional=True)
+    layer: Any = backend.layer(config, {n: np.ones(s, np.float32) for n, s in config.parameter_shapes().items()})
+    input = backend.from_numpy(np.ones((4, 1, 2), np.float32), "cpu")
+    made = []
+    for _ in range(2):
+        assert backend.to_numpy(layer.alone("last", input)).shape == (1, 6)
+        made.append(layer.last["last"])
+    assert made[0] is made[1]
+    assert made[0] is not layer.layers[-1]
+    copied = deepcopy(layer)
+    assert backend.to_numpy(copied.alone("last", input)).shape == (1, 6)
+    assert copied.last["last"] is not made[0]
 
 
 @pytest.mark.parametrize("name", KERAS)

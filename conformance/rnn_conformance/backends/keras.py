@@ -31,7 +31,11 @@ def convention_of(config: LayerConfig) -> Convention:
 
 
 WAYS: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"stateful": True})  # of the first layer, the second, ...
-WAYS_OF_BIDIRECTIONAL: tuple[dict[str, bool], ...] = ({}, {"unroll": True}, {"apart": True})
+WAYS_OF_BIDIRECTIONAL: tuple[dict[str, bool], ...] = ({}, {"unroll": True, "unmerged": True}, {"apart": True})
+ALONE = {  # of the last layer, where one result alone is asked for
+    "output": {"return_state": False},
+    "last": {"return_state": False, "return_sequences": False, "zero_output_for_mask": False},
+}
 
 
 OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell state has those of its candidate
@@ -40,6 +44,25 @@ OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell st
     "rnn_tanh": ("hard_tanh", "sigmoid"),
     "rnn_relu": (),
 }
+
+
+class Unmerged:
+    """Bidirectional with merge_mode=None, which gives the outputs of both directions; here they stand side by side."""
+
+    stateful = False
+
+    def __init__(self, both: Any, ops: Any) -> None:
+        self.both = both
+        self.concatenate = ops.concatenate  # a module could not be copied
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Make the weights of both."""
+        self.both.build(shape)
+
+    def __call__(self, x: Any, mask: Any, initial_state: Any, training: bool) -> list[Any]:
+        """Outputs side by side, and the states where they are returned."""
+        forward, backward, *finals = self.both(x, mask=mask, initial_state=initial_state, training=training)
+        return [self.concatenate([forward, backward], axis=-1), *finals]
 
 
 class Apart:
@@ -57,14 +80,21 @@ class Apart:
             side.build(shape)
 
     def __call__(self, x: Any, mask: Any, initial_state: Any, training: bool) -> list[Any]:
-        """Outputs side by side, and the states of the one and the other."""
+        """Outputs side by side, and the states of the one and the other where they are returned."""
         given = initial_state or []
         parts = [given[: len(given) // 2] or None, given[len(given) // 2 :] or None]
         (y, *final), (y_reverse, *final_reverse) = (
-            side(x, mask=mask, initial_state=part, training=training)
+            results_of(side(x, mask=mask, initial_state=part, training=training))
             for side, part in zip(self.sides, parts, strict=True)
         )
-        return [self.concatenate([y, self.flip(y_reverse, 1)], axis=-1), *final, *final_reverse]
+        if self.backward_layer.return_sequences:
+            y_reverse = self.flip(y_reverse, 1)
+        return [self.concatenate([y, y_reverse], axis=-1), *final, *final_reverse]
+
+
+def results_of(given: Any) -> Sequence[Any]:
+    """What a layer gave: its output, which may come alone, and its states."""
+    return given if isinstance(given, list | tuple) else (given,)
 
 
 class KerasLayer(Layer):
@@ -72,7 +102,12 @@ class KerasLayer(Layer):
 
     The second layer is unrolled. The third one is stateful, but in Bidirectional, which cannot be called then: its
     state is reset before each call, calls wait for one another, and for a batch of another size it is built anew, for
-    "the batch size must be static". Instead a third layer of two directions is two layers, where merge_mode is concat.
+    "the batch size must be static". Instead a third layer of two directions is two layers, where merge_mode is concat;
+    and there a second one leaves it to the adapter to put its directions side by side.
+
+    A layer that returns one result alone takes the place of the last one, with weights of its own that are equal. In
+    stacks of three layers or more it has zero_output_for_mask even where it returns its last output alone, for "this
+    field is only used when `return_sequences` is `True`" (reports/README.md).
     """
 
     def __init__(self, backend: KerasBackend, config: LayerConfig, parameters: Mapping[str, Array]) -> None:
@@ -86,14 +121,16 @@ class KerasLayer(Layer):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KerasLayer:
         made = copy(self)
-        made.layers, made.sides = deepcopy((self.layers, self.sides), memo)
+        made.layers, made.sides, made.last = deepcopy((self.layers, self.sides, self.last), memo)
         return made
 
     def build(self, rows: int) -> None:
         """Make the layers, for batches of this size where that matters."""
         self.rows = rows
-        self.sides: list[Any] = []  # the layer of each lane
-        self.layers = [self._layer(k, self.held) for k in range(self.config.num_layers)]
+        self.last: dict[str, Any] = {}  # the last layer where one result alone is asked for, by its name
+        made = [self._layer(k) for k in range(self.config.num_layers)]
+        self.layers = [whole for whole, _ in made]
+        self.sides = [side for _, sides in made for side in sides]  # the layer of each lane
 
     def reset(self, input: Any) -> None:
         """Forget the states of stateful layers, and fit them to this batch."""
@@ -102,22 +139,23 @@ class KerasLayer(Layer):
         rows = input.shape[0 if self.config.batch_first else 1]
         if rows != self.rows:
             self.build(rows)
-        for layer in self.layers:
+        for layer in (*self.layers, *self.last.values()):
             if layer.stateful:
                 layer.reset_state()
 
-    def _layer(self, layer: int, parameters: Mapping[str, Array]) -> Any:
+    def _layer(self, layer: int, **returned: bool) -> tuple[Any, list[Any]]:
+        """A layer with its weights, and the layer of each of its lanes."""
         config, keras = self.config, self.backend.keras
         own = lanes(config.num_layers, config.bidirectional)[
             layer * config.num_directions : (layer + 1) * config.num_directions
         ]
         features = config.input_size if layer == 0 else config.output_size
         way: dict[str, Any] = dict(self.ways[layer % len(self.ways)])
-        way["dropout"] = (
-            config.dropout if layer else config.input_dropout
-        )  # of its input: torch.nn's are the upper ones
+        # of its input: torch.nn's are the upper ones
+        way["dropout"] = config.dropout if layer else config.input_dropout
         way["recurrent_dropout"] = config.recurrent_dropout
-        apart = way.pop("apart", False) and config.side_by_side
+        apart, unmerged = (way.pop(name, False) and config.side_by_side for name in ("apart", "unmerged"))
+        way |= returned
         sides = [
             self.backend.new(config, seed=layer * len(own) + k, go_backwards=lane.endswith("_reverse"), **way)
             for k, lane in enumerate(own)
@@ -126,16 +164,16 @@ class KerasLayer(Layer):
         if apart:
             whole = Apart(sides, keras.ops)
         elif config.bidirectional:
-            mode = config.merge_mode
+            mode = None if unmerged else config.merge_mode
             whole = keras.layers.Bidirectional(sides[0], mode, backward_layer=sides[1], dtype=config.dtype)
             sides = [whole.forward_layer, whole.backward_layer]  # copies of those that were given
+            whole = Unmerged(whole, keras.ops) if unmerged else whole
         whole.build((self.rows if whole.stateful else None, None, features))
         for side, lane in zip(sides, own, strict=True):
-            laid = lay_out(convention_of(config), parameters, lane)
+            laid = lay_out(convention_of(config), self.held, lane)
             for name, variable in weights_of(side).items():
                 variable.assign(self.backend.from_numpy(np.ascontiguousarray(laid[name]), config.device))
-        self.sides += sides
-        return whole
+        return whole, sides
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """Call the layers; lengths become a mask."""
@@ -143,22 +181,52 @@ class KerasLayer(Layer):
             self.reset(input)
             return self.run(input, hx, lengths, training)
 
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """Call the layers, of which the last one returns this result alone.
+
+        Raises:
+            NotImplementedError: for a state, which Keras gives beside an output alone.
+        """
+        with self.turn:
+            self.reset(input)
+            return self.run_alone(name, input, hx, lengths)
+
+    def run_alone(self, name: str, input: Any, hx: Any, lengths: Sequence[int] | None) -> Any:
+        """The layers in turn, and as the last one that which returns this result alone."""
+        if name not in ALONE:
+            raise NotImplementedError("Keras gives states beside an output alone")
+        if name not in self.last:
+            returned = ALONE[name] | ({"zero_output_for_mask": True} if self.config.num_layers > 2 else {})
+            self.last[name], _ = self._layer(self.config.num_layers - 1, **returned)
+        x, _ = self._through([*self.layers[:-1], self.last[name]], input, hx, lengths, training=False)
+        return x if name == "last" else self._own_form(x)
+
     def run(self, input: Any, hx: Any, lengths: Sequence[int] | None, training: bool) -> Any:
         """The layers in turn."""
+        x, finals = self._through(self.layers, input, hx, lengths, training)
+        each = len(self.config.state_sizes)
+        state = tuple(self.backend.keras.ops.stack(finals[k::each]) for k in range(each))
+        return self._own_form(x), state if self.config.kind == "lstm" else state[0]
+
+    def _own_form(self, output: Any) -> Any:
+        """The output in the config's own layout."""
+        return output if self.config.batch_first else self.backend.keras.ops.transpose(output, (1, 0, 2))
+
+    def _through(
+        self, layers: Sequence[Any], input: Any, hx: Any, lengths: Sequence[int] | None, training: bool
+    ) -> tuple[Any, list[Any]]:
+        """What the last of these layers gives, and the final states that are returned."""
         config, ops = self.config, self.backend.keras.ops
         x = input if config.batch_first else ops.transpose(input, (1, 0, *range(2, input.ndim)))
         mask = None if lengths is None else self._mask(x, lengths)
         parts = None if hx is None else self._parts(hx)
         finals: list[Any] = []
-        for k, layer in enumerate(self.layers):
+        for k, layer in enumerate(layers):
             at = range(k * config.num_directions, (k + 1) * config.num_directions)
             given = None if parts is None else [part[lane] for lane in at for part in parts]
-            x, *final = layer(x, mask=mask, initial_state=given, training=training)
+            x, *final = results_of(layer(x, mask=mask, initial_state=given, training=training))
             finals += final
-        each = len(config.state_sizes)
-        state = tuple(ops.stack(finals[k::each]) for k in range(each))
-        output = x if config.batch_first else ops.transpose(x, (1, 0, 2))
-        return output, state if config.kind == "lstm" else state[0]
+        return x, finals
 
     def _mask(self, x: Any, lengths: Sequence[int]) -> Any:
         rows, steps = x.shape[:2]
@@ -260,7 +328,7 @@ class KerasBackend(Backend):
         return {"recurrent_bias": ("none",), **found}
 
     def new(self, config: LayerConfig, **way: Any) -> Any:
-        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful and rates of dropout."""
+        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful, returns and rates of dropout."""
         layers = self.keras.layers
         options: dict[str, Any] = {
             "use_bias": config.bias,

@@ -36,20 +36,29 @@ class TfliteLayer(KerasLayer):
 
     def forward(self, input: Any, hx: Any = None, lengths: Sequence[int] | None = None, training: bool = False) -> Any:
         """Run the model for these shapes."""
+        output, *state = self.results("", input, hx, lengths)
+        return output, tuple(state) if self.config.kind == "lstm" else state[0]
+
+    def alone(self, name: str, input: Any, hx: Any = None, lengths: Sequence[int] | None = None) -> Any:
+        """Run the model for these shapes that gives this result alone."""
+        (result,) = self.results(name, input, hx, lengths)
+        return result
+
+    def results(self, alone: str, input: Any, hx: Any, lengths: Sequence[int] | None) -> list[Array]:
+        """What the model gives that has this result alone, or all where none is named."""
         parts = () if hx is None else super()._parts(hx)
         feeds = {"x": input, **dict(zip(("h_0", "c_0"), parts, strict=False))}
         if lengths is not None:
             rows_first = input if self.config.batch_first else input.swapaxes(0, 1)
             feeds["mask"] = np.asarray(super()._mask(rows_first, lengths))
-        key = tuple((name, array.shape) for name, array in feeds.items())
+        key = (alone, *((name, array.shape) for name, array in feeds.items()))
         with self.lock:
             if key not in self.models:
-                self.models[key] = self.converted(feeds)
+                self.models[key] = self.converted(feeds, alone)
             found = self.models[key](**{name: np.ascontiguousarray(array) for name, array in feeds.items()})
-        output, *state = (found[f"output_{k}"] for k in range(len(found)))
-        return output, tuple(state) if self.config.kind == "lstm" else state[0]
+        return [found[f"output_{k}"] for k in range(len(found))]
 
-    def converted(self, feeds: Mapping[str, Array]) -> Run:
+    def converted(self, feeds: Mapping[str, Array], alone: str) -> Run:
         """The model of the whole stack for arrays of these shapes."""
         keras = self.backend.keras
         inputs = {
@@ -57,8 +66,13 @@ class TfliteLayer(KerasLayer):
             for name, a in feeds.items()
         }
         hx = tuple(inputs[name] for name in ("h_0", "c_0") if name in inputs)
-        output, state = self.run(inputs["x"], hx or None, inputs.get("mask"), training=False)
-        model = keras.Model(list(inputs.values()), [output, *(state if isinstance(state, tuple) else (state,))])
+        call = inputs["x"], hx or None, inputs.get("mask")
+        if alone:
+            outputs = [self.run_alone(alone, *call)]
+        else:
+            output, state = self.run(*call, training=False)
+            outputs = [output, *(state if isinstance(state, tuple) else (state,))]
+        model = keras.Model(list(inputs.values()), outputs)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it has saved
             content = self.backend.library.lite.TFLiteConverter.from_keras_model(model).convert()
         run: Run = Interpreter(model_content=content, num_threads=1).get_signature_runner()
