@@ -328,7 +328,7 @@ class KerasBackend(Backend):
         return {"recurrent_bias": ("none",), **found}
 
     def new(self, config: LayerConfig, **way: Any) -> Any:
-        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful, returns and rates of dropout."""
+        """A layer of the config's kind; `way` holds seed, go_backwards, unroll, stateful, returns and rates."""
         layers = self.keras.layers
         options: dict[str, Any] = {
             "use_bias": config.bias,
