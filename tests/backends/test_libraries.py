@@ -90,6 +90,20 @@ def test_simple_cells_heed_residual(
     assert run_unit(load_checks()[check], unit, backend, "smoke").outcome == due
 
 
+@pytest.mark.parametrize(("ignored", "due"), [(False, "passed"), (True, "failed")])
+@pytest.mark.parametrize("field", ["input_dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_heeds_rates_within_layers(
+    name: str, field: str, ignored: bool, due: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = loaded(name)
+    make = backend.layer
+    if ignored:
+        monkeypatch.setattr(backend, "layer", lambda config, given: make(replace(config, **{field: 0.0}), given))
+    check = {"input_dropout": "dropout.input", "recurrent_dropout": "dropout.recurrent"}[field]
+    assert outcome(backend, check).outcome == due
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_a_result_alone_conforms(name: str) -> None:
     result = outcome(loaded(name), "values.alone")

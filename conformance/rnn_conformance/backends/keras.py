@@ -285,8 +285,9 @@ class KerasBackend(Backend):
         if imported is not None and imported.backend.backend() != self.keras_backend:
             raise WrongUse("one process runs one of Keras's backends: it was imported with another")
         self.name = f"keras-{self.keras_backend}"
+        self.library = self._imported(self.keras_backend)  # or Keras would be held to a backend that is not here
         os.environ["KERAS_BACKEND"] = self.keras_backend
-        self.keras, self.library = (self._imported(name) for name in ("keras", self.keras_backend))
+        self.keras = self._imported("keras")
 
     def _imported(self, name: str) -> Any:
         """A module that the extra of this backend installs."""
