@@ -174,8 +174,8 @@ def unit_of(nodeid: str, device: str, seed: int) -> Unit | None:
 def spread(items: list[pytest.Item]) -> list[pytest.Item]:
     """Units of work in the order in which any beginning of it says most.
 
-    In each round every check has one unit, of another cell and dtype than in the round before; within a round the
-    families take turns.
+    In each round every check of all cells and dtypes has one unit, of another cell and dtype than in the round before;
+    within a round the families take turns.
     """
     families: dict[str, int] = {}
     turn: dict[str, int] = {}

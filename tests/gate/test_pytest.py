@@ -14,6 +14,7 @@ from .running import python
 
 OWN = "def test_of_their_own():\n    pass\n"
 CHOSEN = "(values and lstm and float64) or own"
+VALUES = ("cell", "stack", "default_state", "final_state", "alone")
 
 
 @pytest.fixture
@@ -40,11 +41,11 @@ def counts(ran: subprocess.CompletedProcess[str]) -> str:
 def test_every_check_is_a_test_chosen_with_k_and_reported_in_junit(workers: str, tree: Path) -> None:
     ran = pytested(tree, "-k", CHOSEN, "-n", workers, "--junitxml=junit.xml", "--rnn-report=out")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert counts(ran).startswith("5 passed")
+    assert counts(ran).startswith("6 passed")
     assert "CONFORMS: numpy" in ran.stdout
     found = read_record(tree / "out" / "record.json")
     assert found.complete
-    assert {r.id for r in found.checks} == {f"values.{n}" for n in ("cell", "stack", "default_state", "final_state")}
+    assert {r.id for r in found.checks} == {f"values.{n}" for n in VALUES}
     names = {case.attrib["name"] for case in ElementTree.parse(tree / "junit.xml").iter("testcase")}
     assert names == {f"test_{r.id.replace('.', '_')}[lstm-float64-cpu]" for r in found.checks} | {"test_of_their_own"}
 
