@@ -115,9 +115,10 @@ def is_check(item: pytest.Item) -> bool:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a check, so that -m can choose it."""
+    """Mark a check, so that -m can choose it, and -k by the name that findings have."""
     if is_check(item):
         item.add_marker("rnn_conformance")
+        item.extra_keyword_matches.add(item.function.rnn_check.id)  # type: ignore[attr-defined]
 
 
 class Order:

@@ -158,11 +158,23 @@ class Subject:
             NotOffered: where the oracle has none.
             SaysNothing: where gradients of zeros would pass.
         """
+        truth = self.gradient_truth_unguarded(config, inputs, upstream)
+        if truth.says_nothing:
+            raise SaysNothing(truth.says_nothing)
+        return truth
+
+    def gradient_truth_unguarded(self, config: LayerConfig, inputs: Inputs, upstream: Upstream) -> Truth:
+        """The oracle's gradients, though zeros may pass for them: for cases made to show one certain mistake.
+
+        Raises:
+            NotOffered: where the oracle has none.
+            SaysNothing: where they overflow.
+        """
         try:
             truth = gradient_truth(config, inputs, upstream, self.backend.arithmetic(config.dtype))
         except NotImplementedError as error:
             raise NotOffered(str(error)) from error
-        if truth.says_nothing:
+        if truth.overflows:
             raise SaysNothing(truth.says_nothing)
         return truth
 

@@ -33,7 +33,7 @@ def backward(change: Change) -> Change:
     return lambda x: _Backward.apply(x, change)  # type: ignore[no-untyped-call,no-any-return]
 
 
-def times(factor: float) -> Change:
+def times(factor: float | Tensor) -> Change:
     return lambda gradient: gradient * factor
 
 
@@ -483,3 +483,47 @@ class ReluPassesGradient(RNN):
     def relu(self, x: Tensor) -> Tensor:
         y = torch.relu(x)
         return y + 1e-3 * (torch.where(x < 0, x, 0) - torch.where(x < 0, x, 0).detach())
+
+
+# At saturation
+
+
+@fault(
+    "special.saturation_gradients",
+    "gates shut so far that exp overflows",
+    cells="lstm gru",
+    source="jax-ml/jax#777",
+    probe="gradients",
+    values=400.0,
+)
+class ShutGateGradientIsNan(Kernel):
+    """The sigmoid chooses between two forms with `where`; the one not chosen overflows and makes the gradient NaN."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return torch.where(x >= 0, 1 / (1 + torch.exp(-x)), torch.exp(x) / (1 + torch.exp(x)))
+
+
+@fault(
+    "special.saturation_gradients",
+    "tanh saturated so far that exp overflows",
+    cells="gru rnn",
+    source="jeshraghian/snntorch#427",
+    probe="gradients",
+    values=400.0,
+)
+class SaturatedTanhGradientIsNan(Kernel):
+    """The derivative of tanh is computed as 4 exp(2x) / (exp(2x) + 1)², which is infinity by infinity."""
+
+    def tanh(self, x: Tensor) -> Tensor:
+        grown = torch.exp(2 * x.detach())
+        linear = backward(times(4 * grown / (grown + 1) ** 2))(x)
+        return torch.tanh(x).detach() + torch.where(x.isfinite(), linear - linear.detach(), 0)
+
+
+@fault("special.saturation_gradients", "gates shut", cells="lstm gru", probe="gradients", values=400.0)
+class ShutGatesPassGradient(Kernel):
+    """The backward pass of the sigmoid lets a ten-thousandth of the gradient through where a gate is all but shut."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        leak = torch.where(x.abs() > 20, 1e-4 * x, 0)
+        return torch.sigmoid(x) + (leak - leak.detach())

@@ -1,7 +1,7 @@
 """Special: saturation, NaN and infinity, subnormal numbers, signed zeros.
 
-Catches NaN that is swallowed or reaches other rows, the past or the other direction; overflow within activations;
-infinities that become NaN; subnormals that are flushed without a word.
+Catches NaN that is swallowed or reaches other rows, the past or the other direction; overflow within activations and
+their derivatives; infinities that become NaN; subnormals that are flushed without a word.
 
 Cannot see which NaN it is, exceptions flags of the processor, nor what becomes of infinite weights.
 """
@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rnn_conformance.arithmetic import arithmetic_of
-from rnn_conformance.case import Case
+from rnn_conformance.case import Case, upstream_of
 from rnn_conformance.check import check
 from rnn_conformance.config import numpy_dtype
 from rnn_conformance.oracle import Array, Inputs, arguments_of, arrays_of, reference, truth_of
 from rnn_conformance.subject import Broken, SaysNothing, Subject
+from rnn_conformance.suite.test_gradients import CHAIN_RULE, DERIVED
 
 IEEE = (
     "IEEE 754 and the equations of torch.nn.LSTM, GRU and RNN: a result depends on what stands in its equations alone"
@@ -124,19 +125,23 @@ def test_inf(subject: Subject, case: Case) -> None:
         subject.agree({name: calm}, {name: clean.budgets[name]}, f"with {what}, ")
 
 
+def driven(case: Case, inputs: Inputs, farthest: float) -> Inputs:
+    """The inputs with one feature of every step and row at 4 to 2**farthest, of either sign, and the others at 0."""
+    rng = case.rng("saturation")
+    input = np.zeros(inputs.input.shape)
+    at = rng.integers(input.shape[-1], size=input.shape[:-1])[..., np.newaxis]
+    exponents = rng.uniform(2, farthest, input.shape[:-1])
+    np.put_along_axis(input, at, (np.exp2(exponents) * rng.choice([-1, 1], exponents.shape))[..., np.newaxis], axis=-1)
+    return replace(inputs, input=input.astype(numpy_dtype(case.config.dtype)))
+
+
 @check(
     IEEE, needs=("values.stack",), cells=("lstm", "gru", "rnn_tanh"), values=("saturating", "normal"), unbatched=False
 )
 def test_saturation(subject: Subject, case: Case) -> None:
     """Gates driven as far as the dtype reaches saturate: no NaN, no output beyond 1, and the oracle's values."""
-    inputs = case.inputs()
-    rng = case.rng("saturation")
     largest = arithmetic_of(case.config.dtype).largest
-    driven = np.zeros(inputs.input.shape)
-    at = rng.integers(driven.shape[-1], size=driven.shape[:-1])[..., np.newaxis]
-    exponents = rng.uniform(2, np.log2(largest) - 4, driven.shape[:-1])
-    np.put_along_axis(driven, at, (np.exp2(exponents) * rng.choice([-1, 1], exponents.shape))[..., np.newaxis], axis=-1)
-    inputs = replace(inputs, input=driven.astype(numpy_dtype(case.config.dtype)))
+    inputs = driven(case, case.inputs(), np.log2(largest) - 4)
     truth = truth_of(case.config, inputs, subject.backend.arithmetic(case.config.dtype))
     if case.config.activations and truth.overflows:  # not all of them saturate
         raise SaysNothing(truth.says_nothing)
@@ -146,6 +151,23 @@ def test_saturation(subject: Subject, case: Case) -> None:
     if bounded and np.any(np.abs(arrays["output"].astype(float)) > 1):
         raise Broken("an output lies beyond 1")
     subject.agree(arrays, truth.budgets, "with gates driven as far as the dtype reaches, ")
+
+
+@check(
+    CHAIN_RULE,
+    needs=("special.saturation", "gradients.parameters"),
+    **DERIVED | {"values": ("saturating", "normal")},
+    cells=("lstm", "gru", "rnn_tanh"),
+    unbatched=False,
+)
+def test_saturation_gradients(subject: Subject, case: Case) -> None:
+    """Gates driven far beyond where exp overflows pass on what their equations say, which is almost nothing: no NaN."""
+    farthest = np.log2(np.log(arithmetic_of(case.config.dtype).largest)) + 3
+    inputs = driven(case, case.inputs(), farthest)
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth_unguarded(case.config, inputs, upstream)
+    _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
+    subject.agree(found, truth.budgets, "with gates driven beyond where exp overflows, the gradient by ")
 
 
 @check(IEEE, needs=("values.stack",), cells=("rnn_tanh", "rnn_relu"), values=("integers",), bias=False, num_layers=1)
