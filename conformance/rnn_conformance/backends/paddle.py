@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
@@ -91,11 +91,15 @@ class PaddleLayer(Layer):
         names = CONVENTIONS["paddle"][self.config.kind].fields
         found: dict[str, Any] = {}
         for k, lane in enumerate(lanes(self.config.num_layers, self.config.bidirectional)):
-            layer = self.module[k // self.config.num_directions]
-            cell = getattr(layer, ("cell_bw" if lane.endswith("_reverse") else "cell_fw"), None) or layer.cell
+            cell = self.cell(k // self.config.num_directions, lane.endswith("_reverse"))
             found |= {f"{name}_{lane}": getattr(cell, own) for name, own in names.items() if hasattr(cell, own)}
         due = self.config.parameter_shapes()
         return {name: parameter for name, parameter in found.items() if name in due}
+
+    def cell(self, layer: int, reverse: bool) -> Any:
+        """The cell of one direction of a layer, which is an RNN or a BiRNN."""
+        own = self.module[layer]
+        return own.cell if isinstance(own, paddle.nn.RNN) else own.cell_bw if reverse else own.cell_fw
 
     def parameters(self) -> Mapping[str, Any]:
         """The cells' parameters; of weight_ho its transpose, which shares its memory."""
@@ -118,10 +122,19 @@ def _turned(name: str, array: Any) -> Any:
     return array.t() if name.startswith("weight_hr") else array
 
 
+def options(config: LayerConfig) -> dict[str, Any]:
+    """What Paddle's layers and cells take alike beyond their sizes."""
+    found: dict[str, Any] = {"proj_size": config.proj_size} if config.kind == "lstm" else {}
+    if config.kind == "rnn":
+        found["activation"] = config.nonlinearity
+    return found if config.bias else found | {"bias_ih_attr": False, "bias_hh_attr": False}
+
+
 class PaddleBackend(Backend):
     """PaddlePaddle on the CPU."""
 
     name = "paddle"
+    kind: ClassVar[type[PaddleLayer]] = PaddleLayer
     # paddle.nn.LSTM, Inputs: "If `time_major` is True, the shape is `[time_steps, batch_size, input_size]`, else, ..."
     # No page says what its output is beyond a length; a stack of cells leaves other numbers there than the kernel.
     policy = replace(Policy(), unbatched=False, zero_length="state", padding="undefined")
@@ -151,7 +164,7 @@ class PaddleBackend(Backend):
         before = paddle.get_default_dtype()
         paddle.set_default_dtype(config.dtype)
         try:
-            layer = PaddleLayer(self._module(config), config)
+            layer = self.kind(self.module(config), config)
         finally:
             paddle.set_default_dtype(before)
         held = layer._held()
@@ -163,12 +176,8 @@ class PaddleBackend(Backend):
                         held[f"{name}_{lane}"].set_value(np.ascontiguousarray(laid[own]))
         return layer
 
-    def _module(self, config: LayerConfig) -> Any:
-        options: dict[str, Any] = {"proj_size": config.proj_size} if config.kind == "lstm" else {}
-        if config.kind == "rnn":
-            options["activation"] = config.nonlinearity
-        if not config.bias:
-            options |= {"bias_ih_attr": False, "bias_hh_attr": False}
+    def module(self, config: LayerConfig) -> Any:
+        """What Paddle has for this config, in its default dtype."""
         return MODULES[config.kind](
             config.input_size,
             config.hidden_size,
@@ -176,7 +185,7 @@ class PaddleBackend(Backend):
             direction="bidirect" if config.bidirectional else "forward",
             time_major=not config.batch_first,
             dropout=config.dropout,
-            **options,
+            **options(config),
         )
 
     def from_numpy(self, array: Array, device: str) -> Any:
