@@ -29,6 +29,7 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
     "opencv": "opencv",
     "openvino": "openvino",
     "paddle": "paddle",
+    "paddle-cell": "paddle",
     "tract": "tract",
     "tflite": "tflite",
     "tinygrad": "tinygrad",

@@ -22,7 +22,7 @@ from rnn_conformance.strategies import Unit
 QUANTIZED = ("torch-quantized", "torch-quantized-float16")
 TORCH = ("torch-compile-aot", "torch-export", "torch-functional", *QUANTIZED, "torch-script")
 KERAS = ("keras-jax", "keras-tensorflow", "keras-torch")
-OTHERS = ("equinox", "flax", "flax-nnx", "haiku", *KERAS, "mlx", "ncnn", "paddle", "tflite", "tinygrad")
+OTHERS = ("equinox", "flax", "flax-nnx", "haiku", *KERAS, "mlx", "ncnn", "paddle", "paddle-cell", "tflite", "tinygrad")
 CHECKS = ("shapes.result", "values.stack", "structure.directions", "gradients.parameters", "errors.recovery")
 ALONE = ("flax", "flax-nnx", *KERAS, "tflite")  # backends that can be asked for one result alone
 NO_GRADIENTS = ("ncnn", "tflite", *QUANTIZED)
