@@ -56,6 +56,7 @@ class Check:
     offered: bool = True  # whether it is about configs that the backend offers
     dtypes: tuple[str, ...] = ()  # those that it is about; empty for all
     deadly: bool = False  # whether it has ended processes of released libraries, so that it runs in isolation alone
+    gradients: bool = False  # whether it draws only activations of which the oracle has gradients
 
     @property
     def family(self) -> str:
@@ -83,6 +84,7 @@ def check(
     offered: bool = True,
     dtypes: tuple[str, ...] = (),
     deadly: bool = False,
+    gradients: bool = False,
     **drawn: Any,
 ) -> Callable[[Body], Callable[[Any], None]]:
     """Make a check of a function `test_NAME(subject, case)` in a module `test_FAMILY`: its id is FAMILY.NAME.
@@ -96,7 +98,21 @@ def check(
         sentence = " ".join((body.__doc__ or "").split())
         id = f"{family}.{name}"
         made_check = Check(
-            id, sentence, source, body, drawn, needs, cells, explicit, share, covering, machine, offered, dtypes, deadly
+            id=id,
+            sentence=sentence,
+            source=source,
+            body=body,
+            drawn=drawn,
+            needs=needs,
+            cells=cells,
+            explicit=explicit,
+            share=share,
+            covering=covering,
+            machine=machine,
+            offered=offered,
+            dtypes=dtypes,
+            deadly=deadly,
+            gradients=gradients,
         )
         CHECKS[made_check.id] = made_check
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, reject, seed, settings
 from hypothesis.database import ExampleDatabase
 from hypothesis.errors import Flaky, Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
+from rnn_reference.activations import has_gradients
 
 from rnn_conformance import world
 from rnn_conformance.attempts import Attempts
@@ -53,7 +55,7 @@ def run_unit(
     printed = check.explicit(unit) if check.explicit else []
     few = backend.max_examples
     share = COVERING[profile] if few is None else "whole"  # a few of all, for this unit's part may hold none on offer
-    covering = covering_cases(unit, check.drawn, share, backend.extras(unit.cell)) if check.covering else []
+    covering = covering_cases(unit, check.drawn, share, extras_of(check, backend, unit.cell)) if check.covering else []
     if few is not None:
         printed, covering = [], _few([case for case in printed + covering if _offered(backend, case)], few, unit)
     for case in printed + covering:
@@ -76,6 +78,14 @@ def run_unit(
         _generate(run, unit, examples, database)
     world.restore(backend, before)
     return result_of(run, unit, run.failure or explicit_failure, time.perf_counter() - start)
+
+
+def extras_of(check: Check, backend: Backend, cell: str) -> dict[str, tuple[Any, ...]]:
+    """What the backend offers beyond torch.nn, as far as the oracle has what the check is about."""
+    extras = dict(backend.extras(cell))
+    if check.gradients and "activations" in extras:
+        extras["activations"] = tuple(filter(has_gradients, extras["activations"])) or extras["activations"]
+    return extras
 
 
 def _offers_some(backend: Backend, unit: Unit) -> bool:
@@ -114,7 +124,7 @@ def _generate(run: Attempts, unit: Unit, examples: int, database: ExampleDatabas
 
     @chosen  # above the seed, which would take the database away
     @seed(unit.entropy)
-    @given(cases(unit, **dict(run.subject.backend.extras(unit.cell)) | run.check.drawn))
+    @given(cases(unit, **extras_of(run.check, run.subject.backend, unit.cell) | run.check.drawn))
     def drawn(case: Case) -> None:
         if not run.shrink(case):
             reject()

@@ -210,6 +210,8 @@ def _gradient_truth(config: LayerConfig, inputs: Inputs, upstream: Upstream, ari
         found[name] = Budget(found[name].truth.reshape(shape), found[name].sigma.reshape(shape))
     if overflowed or not all(np.isfinite(b.sigma).all() and np.isfinite(b.truth).all() for b in found.values()):
         return Truth(found, "a gradient overflows", overflows=True)
+    if any((np.abs(b.truth) + LAMBDA * b.sigma >= arithmetic.largest).any() for b in found.values()):
+        return Truth(found, "a gradient may overflow", overflows=True)
     empty = [name for name, b in found.items() if b.truth.any() and b.rho(np.zeros_like(b.truth)).max() <= LAMBDA]
     return Truth(found, f"a gradient of zeros by {empty[0]} would pass too" if empty else "")
 

@@ -96,4 +96,9 @@ def activations_of(kind: str, names: str) -> Activations:
     return Activations(found[0], found[min(1, len(found) - 1)], found[-1])
 
 
+def has_gradients(names: str) -> bool:
+    """Whether all the functions of these names, with spaces between, have a slope here."""
+    return all(ACTIVATIONS[name].back is not no_slope for name in names.split())
+
+
 USUAL = activations_of("lstm", "")

@@ -24,7 +24,13 @@ from rnn_conformance.subject import Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
 CALM = ("integers", "uniform", "normal", "onehot", "constant")  # values under which gates are not shut
-DERIVED: dict[str, Any] = {"values": CALM, "clip": 0.0, "peepholes": False, "input_forget": False}  # as the oracle has
+DERIVED: dict[str, Any] = {  # as the oracle has gradients
+    "values": CALM,
+    "clip": 0.0,
+    "peepholes": False,
+    "input_forget": False,
+    "gradients": True,
+}
 
 
 def verify(subject: Subject, case: Case, *names: str) -> None:
