@@ -90,6 +90,19 @@ def test_simple_cells_heed_residual(
     assert run_unit(load_checks()[check], unit, backend, "smoke").outcome == due
 
 
+@pytest.mark.parametrize(("confused", "due"), [(False, "passed"), (True, "failed")])
+@pytest.mark.parametrize("check", ["structure.directions", "gradients.state"])
+def test_of_all_states_haiku_computed_the_last_one_last(
+    check: str, confused: bool, due: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = loaded("haiku")
+    if confused:
+        module = sys.modules[type(backend).__module__]
+        taken = vars(module)["last_state"]
+        monkeypatch.setattr(module, "last_state", lambda states, reverse, major: taken(states, not reverse, major))
+    assert outcome(backend, check, examples=6).outcome == due
+
+
 @pytest.mark.parametrize(("ignored", "due"), [(False, "passed"), (True, "failed")])
 @pytest.mark.parametrize("field", ["input_dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("name", KERAS)

@@ -19,11 +19,28 @@ MODULES = {"lstm": "lstm/linear", "gru": "gru", "rnn": "vanilla_rnn"}
 
 
 def unrolled(core: Any, x: Any, state: Any, lane: str, time_major: bool) -> Any:
-    """The first layer step by step; above it, static_unroll forward, and backward two steps of the loop at once."""
-    reverse, first = lane.endswith("_reverse"), lane.startswith("l0")
-    if not first and not reverse:
+    """The first layer step by step; the second by static_unroll forward, and backward two steps of the loop at once, as
+    all layers above it. Lanes that `returns_all_states` names are asked for the states of all steps.
+    """
+    name, _, direction = lane.partition("_")
+    if lane == "l1":
         return haiku.static_unroll(core, x, state, time_major=time_major)
-    return haiku.dynamic_unroll(core, x, state, time_major=time_major, reverse=reverse, unroll=1 if first else 2)
+    # of no steps there are no states; the final one, which the same function offers, is then the initial one
+    several = returns_all_states(lane) and x.shape[0 if time_major else 1] > 0
+    options = {"reverse": bool(direction), "unroll": 1 if name == "l0" else 2, "return_all_states": several}
+    output, states = haiku.dynamic_unroll(core, x, state, time_major=time_major, **options)
+    return output, last_state(states, bool(direction), time_major) if several else states
+
+
+def returns_all_states(lane: str) -> bool:
+    """Whether this lane is asked for all states: backward in the first layer, both ways in the third and above."""
+    return lane == "l0_reverse" or lane.partition("_")[0] not in ("l0", "l1")
+
+
+def last_state(states: Any, reverse: bool, time_major: bool) -> Any:
+    """Of the states of all steps, in the order of the input, that of the step computed last."""
+    step = 0 if reverse else -1
+    return jax.tree.map(lambda part: part[step] if time_major else part[:, step], states)
 
 
 class HaikuBackend(JaxBackend):
