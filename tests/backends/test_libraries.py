@@ -103,6 +103,24 @@ def test_of_all_states_haiku_computed_the_last_one_last(
     assert outcome(backend, check, examples=6).outcome == due
 
 
+@pytest.mark.parametrize(("left", "due"), [(False, "passed"), (True, "failed")])
+@pytest.mark.parametrize(("check", "kept"), [("values.stack", False), ("lengths.alone", True)])
+@pytest.mark.parametrize("name", ["flax", "flax-nnx"])
+def test_an_output_of_flax_left_in_reverse_order_is_seen(
+    name: str, check: str, kept: bool, left: bool, due: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = loaded(name)
+    offered = backend.extras
+    monkeypatch.setattr(backend, "extras", lambda cell: {**offered(cell), "merge_mode": ("concat",)})
+    if left and kept:
+        module = sys.modules[type(backend).__module__]
+        made = vars(module)["rnn_options"]
+        monkeypatch.setattr(module, "rnn_options", lambda *given: {**made(*given), "keep_order": False})
+    elif left:
+        monkeypatch.setattr("rnn_conformance.backends.flax.in_order", lambda result, **_: result)
+    assert outcome(backend, check, examples=6).outcome == due
+
+
 @pytest.mark.parametrize(("ignored", "due"), [(False, "passed"), (True, "failed")])
 @pytest.mark.parametrize("field", ["input_dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("name", KERAS)

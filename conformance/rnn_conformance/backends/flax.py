@@ -1,4 +1,4 @@
-"""flax.linen.RNN and Bidirectional over LSTMCell, OptimizedLSTMCell, GRUCell and SimpleCell."""
+"""flax.linen.RNN, backwards too, and Bidirectional over LSTMCell, OptimizedLSTMCell, GRUCell and SimpleCell."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class FlaxLayer(JaxLayer):
 class FlaxBackend(JaxBackend):
     """Flax's own RNN, which scans a cell over a sequence.
 
-    Every lane but the first is unrolled, two steps at a time, and an LSTM there is an OptimizedLSTMCell.
+    Every lane but the first is unrolled, two steps at a time, and an LSTM there is an OptimizedLSTMCell. Above the
+    first layer, the two directions are two RNNs where their outputs are concatenated, and Bidirectional otherwise.
     """
 
     name = "flax"
@@ -91,12 +92,12 @@ class FlaxBackend(JaxBackend):
     def lane_parameters(self, config: LayerConfig, parameters: Mapping[str, Any], lane: str) -> Tree:
         """The RNN of this lane, and its cell's kernels and biases by gate."""
         tree = nested(lay_out(self.conventions[config.kind], parameters, lane, jnp))
-        return nn.RNN(self.cell(config, lane, config.hidden_size), unroll=unroll(lane)), {"cell": tree}
+        return nn.RNN(self.cell(config, lane, config.hidden_size), **rnn_options(config, lane)), {"cell": tree}
 
     def run_layer(
         self, config: LayerConfig, trees: list[Tree], x: Any, states: list[tuple[Any, ...]] | None, lengths: Any
     ) -> tuple[Any, list[tuple[Any, ...]]]:
-        """RNN, or Bidirectional over two."""
+        """One RNN or two, or Bidirectional over two."""
         carry, output = self.called(config, trees, x, states, lengths, return_carry=True)
         carries = [carry] if len(trees) == 1 else carry
         return output, [tuple(reversed(part)) if isinstance(part, tuple) else (part,) for part in carries]
@@ -111,13 +112,30 @@ class FlaxBackend(JaxBackend):
         return_carry: bool,
     ) -> Any:
         """What a layer returns. The carry is zero unless one is given, and holds c before h."""
-        given: Any = None if states is None else [tuple(reversed(s)) if len(s) == 2 else s[0] for s in states]
-        if given is not None:
-            given = given[0] if len(trees) == 1 else tuple(given)
+        given: Any = None if states is None else tuple(tuple(reversed(s)) if len(s) == 2 else s[0] for s in states)
         time_major = x.ndim == 2 or not config.batch_first
+        options = {"seq_lengths": lengths, "return_carry": return_carry, "time_major": time_major}
+        if len(trees) == 1:
+            return self.one(*trees)(x, initial_carry=None if given is None else given[0], **options)
+        if self.rnn(trees[1]).reverse:
+            return self.apart(trees, x, (None, None) if given is None else given, **options)
         merging = {"merge_fn": MERGING[config.merge_mode]} if config.merge_mode != "concat" else {}
-        layer = self.one(*trees) if len(trees) == 1 else self.both(*trees, **merging)
-        return layer(x, initial_carry=given, seq_lengths=lengths, return_carry=return_carry, time_major=time_major)
+        return self.both(*trees, **merging)(x, initial_carry=given, **options)
+
+    def apart(self, trees: list[Tree], x: Any, given: tuple[Any, Any], **options: Any) -> Any:
+        """What two RNNs return, of which the second goes backwards. It is made to keep the order of its input; without
+        lengths it is told not to, and its steps are put in order here.
+        """
+        forward, backward = (partial(self.one(tree), initial_carry=g) for tree, g in zip(trees, given, strict=True))
+        results = [forward(x, **options)]
+        if options["seq_lengths"] is None:
+            results.append(in_order(backward(x, keep_order=False, **options), **options))
+        else:
+            results.append(backward(x, **options))
+        if not options["return_carry"]:
+            return jnp.concatenate(results, axis=-1)
+        carries, outputs = zip(*results, strict=True)
+        return carries, jnp.concatenate(outputs, axis=-1)
 
     def run_alone(self, config: LayerConfig, parameters: Mapping[str, Any], input: Any, hx: Any, lengths: Any) -> Any:
         """The output of the whole stack, whose layers do not return their carry."""
@@ -135,8 +153,12 @@ class FlaxBackend(JaxBackend):
         self.offered(config)
         return FlaxLayer(self, config, parameters)
 
-    def one(self, tree: Tree) -> Callable[..., Any]:
+    def rnn(self, tree: Tree) -> Any:
         """The RNN of one direction."""
+        return tree[0]
+
+    def one(self, tree: Tree) -> Callable[..., Any]:
+        """The RNN of one direction, with its parameters."""
         rnn, parameters = tree
         applied: Callable[..., Any] = partial(rnn.apply, {"params": parameters})
         return applied
@@ -174,9 +196,21 @@ def is_optimized(config: LayerConfig, lane: str) -> bool:
     return config.kind == "lstm" and lane != FIRST
 
 
-def unroll(lane: str) -> int:
-    """How many steps of this lane are unrolled; two, so that a step is left over where their number is odd."""
-    return 1 if lane == FIRST else 2
+def rnn_options(config: LayerConfig, lane: str) -> dict[str, Any]:
+    """Of every lane but the first two steps are unrolled, so that one is left over where their number is odd; backward
+    lanes that no Bidirectional tells so go backwards by themselves.
+    """
+    options: dict[str, Any] = {} if lane == FIRST else {"unroll": 2}
+    if lane.endswith("_reverse") and not lane.startswith(FIRST) and config.merge_mode == "concat":
+        options |= {"reverse": True, "keep_order": True}
+    return options
+
+
+def in_order(result: Any, return_carry: bool, time_major: bool, **_: Any) -> Any:
+    """What an RNN that goes backwards returned in the order of its steps, in the order of its input."""
+    carry, output = result if return_carry else (None, result)
+    output = jnp.flip(output, axis=0 if time_major else 1)
+    return (carry, output) if return_carry else output
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""flax.nnx.RNN and Bidirectional over LSTMCell, OptimizedLSTMCell, GRUCell and SimpleCell."""
+"""flax.nnx.RNN, backwards too, and Bidirectional over LSTMCell, OptimizedLSTMCell, GRUCell and SimpleCell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
-from rnn_conformance.backends.flax import FlaxBackend, is_optimized, nested, unroll
+from rnn_conformance.backends.flax import FlaxBackend, is_optimized, nested, rnn_options
 from rnn_conformance.backends.jax_stack import Tree
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.weights import CONVENTIONS, Convention, lay_out
@@ -30,7 +30,7 @@ class FlaxNnxBackend(FlaxBackend):
         # shapes alone: the default initializers know neither bfloat16 nor float16
         cell = nnx.eval_shape(lambda: self.initialized(config, lane))
         nnx.update(cell, nested(lay_out(self.conventions[name], parameters, lane, jnp)))
-        return nnx.RNN(cell, unroll=unroll(lane))
+        return nnx.RNN(cell, **rnn_options(config, lane))
 
     def initialized(self, config: LayerConfig, lane: str) -> Any:
         """The cell of this lane, with parameters drawn by the library."""
@@ -38,8 +38,12 @@ class FlaxNnxBackend(FlaxBackend):
         options = {"dtype": jnp.dtype(config.dtype)} if config.kind == "rnn" else {}
         return self.cell(config, lane, config.input_size, config.hidden_size, rngs=nnx.Rngs(0), **options)
 
-    def one(self, tree: Tree) -> Callable[..., Any]:
+    def rnn(self, tree: Tree) -> Any:
         """The RNN of one direction."""
+        return tree
+
+    def one(self, tree: Tree) -> Callable[..., Any]:
+        """The RNN of one direction, which holds its parameters."""
         rnn: Callable[..., Any] = tree
         return rnn
 
