@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,20 @@ class Swapped(Narrow):
         return super().layer(config, {**parameters, "weight_hh_l0": np.concatenate([second, first, rest])})
 
 
-def outcome(check: str, backend: Narrow) -> str:
+class Hard(NumPyBackend):
+    """The oracle, tried with one case, mostly with activations of which it has no gradients."""
+
+    max_examples = 1
+
+    def extras(self, cell: str) -> Mapping[str, tuple[Any, ...]]:
+        """Three choices of hard_sigmoid beside the usual functions and one more."""
+        hard = tuple(f"hard_sigmoid {candidate}" for candidate in ("tanh", "hard_tanh", "softsign"))
+        return {"activations": ("", *hard, "tanh sigmoid")}
+
+
+def outcome(check: str, backend: NumPyBackend, seed: int = 0) -> str:
     """The outcome of a check of a GRU."""
-    return run_unit(load_checks()[check], Unit(check, "gru", "float32", "cpu", 0), backend, "smoke").outcome
+    return run_unit(load_checks()[check], Unit(check, "gru", "float32", "cpu", seed), backend, "smoke").outcome
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -60,3 +72,8 @@ def test_a_backend_that_takes_few_configs_is_tried_with_one_of_the_covering_set(
 @pytest.mark.parametrize("check", CHECKS)
 def test_swapped_gates_of_a_backend_that_takes_few_configs_are_seen(check: str) -> None:
     assert outcome(check, Swapped()) == "failed"
+
+
+@pytest.mark.parametrize("check", ["gradients.parameters", "gradients.lengths", "special.saturation_gradients"])
+def test_the_one_case_of_a_check_of_gradients_has_activations_with_gradients(check: str) -> None:
+    assert {outcome(check, Hard(), seed) for seed in range(8)} == {"passed"}
