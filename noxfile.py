@@ -50,7 +50,7 @@ SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile
 SLOW = {  # a call or layer of these takes up to seconds, and two checks make a thousand of each; 64 steps take minutes
     "keras-jax": ("-k", "not leaks and not drops"),
     "tflite": ("-k", "not drops"),
-    "torch-compile": ("-k", "not long", "--call-timeout", "600"),
+    "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
     "torch-compile-aot": ("--call-timeout", "600"),
 }
 

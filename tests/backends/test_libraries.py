@@ -142,6 +142,18 @@ def test_a_result_alone_conforms(name: str) -> None:
     assert result.outcome in ("passed", "expected_failure"), result.finding
 
 
+@pytest.mark.parametrize(("most", "clears"), [(0, True), (10**9, False)])
+def test_what_jax_keeps_of_calls_is_let_go_before_it_ends_the_process(
+    most: int, clears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Any = loaded("keras-jax")
+    cleared = []
+    monkeypatch.setattr("rnn_conformance.backends.keras.MOST_MAPPINGS", most)
+    monkeypatch.setattr(backend.library, "clear_caches", lambda: cleared.append(True))
+    assert outcome(backend, "values.stack").outcome == "passed"
+    assert bool(cleared) == clears
+
+
 @pytest.mark.parametrize("name", KERAS)
 def test_a_last_layer_that_returns_one_result_is_made_once(name: str) -> None:
     backend = loaded(name)

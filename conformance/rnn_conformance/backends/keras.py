@@ -45,6 +45,8 @@ OFFERED = {  # activations of each cell beside the usual ones; an LSTM's cell st
     "rnn_relu": (),
 }
 
+MOST_MAPPINGS = 30_000  # of the 65,530 that Linux gives to a process: JAX keeps some for each call outside jax.jit
+
 
 class Unmerged:
     """Bidirectional with merge_mode=None, which gives the outputs of both directions; here they stand side by side."""
@@ -449,6 +451,12 @@ class KerasJaxBackend(KerasBackend):
         super().__init__()
         self.library.config.update("jax_enable_x64", True)
 
+    def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> Layer:
+        """A stack; before it, JAX lets go of what it keeps of calls, where that is so much that the process may end."""
+        if mappings() > MOST_MAPPINGS:
+            self.library.clear_caches()
+        return super().layer(config, parameters)
+
     def from_numpy(self, array: Array, device: str) -> Any:
         """NumPy arrays go in as they are."""
         return array
@@ -470,6 +478,12 @@ class KerasJaxBackend(KerasBackend):
         (output, state), pull = self.library.vjp(call, own, tensors(input), parts)
         by_variable, by_input, by_parts = pull(tensors(upstream))
         return output, state, {"input": by_input, **dict(zip(("h_0", "c_0"), by_parts, strict=False))}, by_variable
+
+
+def mappings() -> int:
+    """The memory mappings of this process; 0 where the system does not tell."""
+    file = Path("/proc/self/maps")
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 class KerasTensorFlowBackend(KerasBackend):
