@@ -48,7 +48,7 @@ SHAPED = {"flax", "flax-nnx", "haiku", "keras-jax", "keras-tensorflow", "keras-t
 SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
 SLOW = {  # a call or layer of these takes up to seconds, and two checks make a thousand of each; 64 steps take minutes
-    "keras-jax": ("-k", "not leaks and not drops"),
+    "keras-jax": ("-k", "not leaks and not drops and not accumulate"),  # that one JAX lacks
     "tflite": ("-k", "not drops"),
     "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
     "torch-compile-aot": ("--call-timeout", "600"),
