@@ -141,10 +141,12 @@ class ActivationsWithinTwoUnits(Kernel):
 
 @control()
 class ActivationsByExp(Kernel):
-    """Sigmoid is 1 / (1 + exp(-x)), and tanh is expm1(2x) / (2 + expm1(2x))."""
+    """Sigmoid is 1 or exp(x) by 1 + exp(-|x|), whichever does not overflow, and tanh is expm1(2x) / (2 + expm1(2x))."""
 
     def sigmoid(self, x: Tensor) -> Tensor:
-        return (1 / (1 + (-wide(x)).exp())).to(x.dtype)
+        above = wide(x) >= 0
+        small = torch.where(above, -wide(x), wide(x)).exp()  # whose slope at 0 is not lost, as that of |x| is
+        return (torch.where(above, 1, small) / (1 + small)).to(x.dtype)
 
     def tanh(self, x: Tensor) -> Tensor:
         e = torch.expm1(2 * wide(x).clamp(max=20))  # beyond which tanh is 1 in every dtype

@@ -492,7 +492,7 @@ class ReluPassesGradient(RNN):
     "special.saturation_gradients",
     "gates shut so far that exp overflows",
     cells="lstm gru",
-    source="jax-ml/jax#777",
+    source="jax-ml/jax#1052",
     probe="gradients",
     values=400.0,
 )
@@ -501,6 +501,21 @@ class ShutGateGradientIsNan(Kernel):
 
     def sigmoid(self, x: Tensor) -> Tensor:
         return torch.where(x >= 0, 1 / (1 + torch.exp(-x)), torch.exp(x) / (1 + torch.exp(x)))
+
+
+@fault(
+    "special.saturation_gradients",
+    "gates shut so far that exp overflows",
+    cells="lstm gru",
+    source="jax-ml/jax#777",
+    probe="gradients",
+    values=1000.0,
+)
+class ShutGateGradientOfTheTextbook(Kernel):
+    """Sigmoid is 1 / (1 + exp(-x)), with right results and gradients of zero times infinity where exp overflows."""
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return 1 / (1 + torch.exp(-x))
 
 
 @fault(
