@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -37,8 +37,12 @@ class ParametersDiffer(ValueError):
     """A layer was made, but its parameters are not of the names and shapes that are due."""
 
 
-Differentiate = Callable[[Any, Any], Mapping[str, Any]]
-"""Takes the gradients of a scalar by output and by the final state, and gives those by name."""
+class Differentiate(Protocol):
+    """Takes the gradients of a scalar by output and by the final state, and gives those by name."""
+
+    def __call__(self, output_gradient: Any, state_gradient: Any, retain_graph: bool = False) -> Mapping[str, Any]:
+        """Differentiate; where `retain_graph`, it will be called again, and gives that time's gradients alone."""
+        ...
 
 
 class Layer(ABC):
@@ -96,8 +100,14 @@ class Layer(ABC):
         """
         raise NotImplementedError
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
-        """Run the stack in training, without dropout: output, the final state, and what differentiates it later."""
+    def taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True
+    ) -> tuple[Any, Any, Differentiate]:
+        """Run the stack, without dropout: output, the final state, and what differentiates it later.
+
+        Args:
+            training: whether it is in training, or in eval, where nothing but dropout is another.
+        """
         raise NotImplementedError
 
     def parameters(self) -> Mapping[str, Any]:
@@ -180,6 +190,10 @@ class Backend(ABC):
     def assign(self, array: Any, values: Array) -> None:
         """Write values into a backend's array in place, as an optimizer writes into parameters."""
         array[...] = values
+
+    def rebind(self, array: Any, values: Array) -> None:
+        """Let a parameter be these values where they lie, strides and all, as `parameter.data = tensor` does."""
+        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """Settings of the whole process that belong to the library; a call must leave them as they were."""

@@ -74,6 +74,10 @@ class GuardedBackend(Backend):
         """The backend's."""
         self.backend.assign(array, values)
 
+    def rebind(self, array: Any, values: Array) -> None:
+        """The backend's."""
+        self.backend.rebind(array, values)
+
     def settings(self) -> dict[str, Any]:
         """The backend's."""
         return self.backend.settings()

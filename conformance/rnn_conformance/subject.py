@@ -97,6 +97,20 @@ class Subject:
         except Exception as error:
             raise BackendRaised("writing into a parameter", error) from error
 
+    def rebind(self, parameter: Any, values: Array) -> None:
+        """Let a parameter be an array that lies elsewhere.
+
+        Raises:
+            NotOffered: where parameters keep the memory that they have.
+            BackendRaised: where it fails.
+        """
+        try:
+            self.backend.rebind(parameter, values)
+        except NotImplementedError as error:
+            raise NotOffered("parameters keep the memory that they have") from error
+        except Exception as error:
+            raise BackendRaised("giving a parameter other memory", error) from error
+
     def layer(self, config: LayerConfig, parameters: Mapping[str, Array]) -> DrivenLayer:
         """A layer of the backend.
 
@@ -360,8 +374,12 @@ class DrivenLayer:
         result = Result(native, native_hx, output, state, arrays)
         return result, self._verified_gradients(found, native_hx is not None, steps, rows, batched, frozen)
 
-    def taped(self, case: Case, inputs: Inputs, upstream: Upstream) -> tuple[Result, Callable[[], dict[str, Array]]]:
-        """The results of a call in training, and a function that gives the gradients, whatever was called meanwhile.
+    def taped(
+        self, case: Case, inputs: Inputs, upstream: Upstream, training: bool = True
+    ) -> tuple[Result, Callable[..., dict[str, Array]]]:
+        """The results of a call, and a function that gives the gradients, whatever was called meanwhile.
+
+        That function takes `retain_graph`, without which it is called once.
 
         Raises:
             NotOffered: where the layer cannot differentiate later.
@@ -378,13 +396,13 @@ class DrivenLayer:
         gradients_by_results = self._outward_upstream(upstream, batched, case.layout, inputs.lengths)
         steps, rows = inputs.input.shape[:2]
         output, state, differentiate = self._asked(
-            "differentiating later", lambda: self.layer.taped(native, native_hx, inputs.lengths)
+            "differentiating later", lambda: self.layer.taped(native, native_hx, inputs.lengths, training)
         )
         arrays = self._verified((output, state), steps, rows, batched, inputs.lengths)
         result = Result(native, native_hx, output, state, arrays)
 
-        def gradients() -> dict[str, Array]:
-            found = self._asked("differentiating a call", lambda: differentiate(*gradients_by_results))
+        def gradients(retain_graph: bool = False) -> dict[str, Array]:
+            found = self._asked("differentiating a call", lambda: differentiate(*gradients_by_results, retain_graph))
             return self._verified_gradients(found, native_hx is not None, steps, rows, batched, ())
 
         return result, gradients

@@ -172,9 +172,9 @@ class TracedLayer(Layer):
         """The layer's own; that a result was asked for alone is not noted."""
         return self.real.alone(name, input, hx, lengths)
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True) -> Any:
         """Differentiating later is not noted."""
-        return self.real.taped(input, hx, lengths)
+        return self.real.taped(input, hx, lengths, training)
 
     def save(self) -> Any:
         """The layer's own."""

@@ -231,6 +231,60 @@ class TruncatedAfterSixteenSteps(Kernel):
         return super().step(t, gx, tuple(part.detach() for part in state) if truncated else state, lane)
 
 
+@fault("gradients.long", "more than 100 steps", cells="gru", probe="gradients", steps=130)
+class TruncatedAfterHundredSteps(Kernel):
+    """Backpropagation goes through 100 steps at most."""
+
+    def after(self, taken: int, new: State) -> State:
+        return tuple(part.detach() for part in new) if taken == 100 else new
+
+
+class _Reserve(torch.autograd.Function):
+    """The identity, whose backward writes its result over what it has read."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.reserve = torch.ones_like(x)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return ctx.reserve.mul_(gradient).clone()  # type: ignore[no-any-return]
+
+
+@fault("gradients.again", "a graph that is retained", cells="lstm", probe="differentiated_twice")
+class ReserveSpentByBackward(Around):
+    """A backward works in the memory that the forward reserved for it, and a second one reads what is left."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return on_data(_Reserve.apply, output), state
+
+
+@fault("gradients.meanwhile", "another call before the backward", cells="gru", probe="differentiated_late")
+class ReserveOfLatestCall(Around):
+    """What a backward needs is kept in the module, where the next call puts its own."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        latest = self.__dict__["reserve"] = [1.0]
+        return on_data(backward(lambda gradient: gradient * (self.__dict__["reserve"] is latest)), output), state
+
+
+@fault("gradients.eval", "eval", cells="rnn", probe="differentiated_in_eval")
+class EvalDetachesState(Kernel):
+    """In eval the steps run in a kernel for inference, which passes no gradient from one to the next."""
+
+    def step(self, t: int, gx: Tensor, state: State, lane: Lane) -> State:
+        return super().step(t, gx, state if self.training else tuple(part.detach() for part in state), lane)
+
+
+@fault("gradients.eval", "eval", cells="lstm", probe="differentiated_in_eval")
+class EvalWithoutGraph(Around):
+    """In eval results come without a graph, so that a larger model loses their gradients in silence."""
+
+    def behind(self, output: Any, state: Any) -> Any:
+        return (output, state) if self.training else (on_data(Tensor.detach, output), each(Tensor.detach, state))
+
+
 @fault("gradients.input", "every config", cells="rnn", source="oxford-cs-ml-2015/practical6#6", probe="gradients")
 class FinalStateGradientLost(Around):
     """No gradient goes through h_n."""

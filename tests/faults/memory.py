@@ -59,6 +59,22 @@ class FeaturesAssumedAdjacent(Around):
         return input.as_strided(input.shape, (*input.stride()[:-1], 1), input.storage_offset()), hx
 
 
+@fault("layout.parameters", "weights that are views", cells="gru", probe="relaid")
+class WeightsAssumedContiguous(Kernel):
+    """Strides of the parameters are ignored."""
+
+    def lane(self, layer: int, direction: int) -> Lane:
+        return super().lane(layer, direction).changed(as_if_contiguous)
+
+
+@fault("layout.parameters", "weights that are transposed or have gaps", cells="lstm", probe="relaid")
+class WeightRowsAssumedDense(LSTM):
+    """A matrix is handed over as a pointer and the stride of its rows, as gemm takes it, whatever its columns'."""
+
+    def matmul(self, x: Tensor, w: Tensor) -> Tensor:
+        return super().matmul(x, w.as_strided(w.shape, (w.stride(0), 1), w.storage_offset()))
+
+
 @fault("steps.stepwise", "a state handed on", cells="lstm", probe="handed_on")
 class OffsetIgnored(Around):
     """h_n and c_n are views of one buffer, and the offset of a state is ignored when it comes back."""

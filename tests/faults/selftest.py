@@ -140,6 +140,16 @@ def transposed(cls: type[nn.RNNBase], at: Situation) -> Seen:
         return list(tensors(at.module(cls)(x.permute(2, 1, 0).contiguous().permute(2, 1, 0))))
 
 
+def relaid(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Weights that are transposed views."""
+    module = at.module(cls)
+    for parameter in module.parameters():
+        if parameter.dim() == 2:
+            parameter.data = parameter.data.mT.contiguous().mT
+    with torch.no_grad():
+        return list(tensors(called(module, at.input(), at.state(module))))
+
+
 def expanded(cls: type[nn.RNNBase], at: Situation) -> Seen:
     """Rows of input that share memory, each with a state of its own."""
     module = at.module(cls)
@@ -319,6 +329,33 @@ def gradients(
     return [*shown, *("none" if gradient is None else gradient for gradient in found)]
 
 
+def differentiated_twice(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The gradients by parameters of a second backward through a graph that was retained."""
+    module = at.module(cls).train()
+    loss = module(at.input())[0].square().sum()
+    loss.backward(retain_graph=True)
+    module.zero_grad()
+    loss.backward()
+    return [parameter.grad for _, parameter in sorted(module.named_parameters())]
+
+
+def differentiated_late(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The gradients by parameters of a call, after which there was another."""
+    module = at.module(cls).train()
+    loss = module(at.input())[0].square().sum()
+    module(at.input(seed=10))
+    loss.backward()
+    return [parameter.grad for _, parameter in sorted(module.named_parameters())]
+
+
+def differentiated_in_eval(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """The gradients by parameters in eval."""
+    module = at.module(cls).eval()
+    output, _ = module(at.input())
+    (output.square().sum() + sum(parameter.sum() for parameter in module.parameters())).backward()
+    return [parameter.grad for _, parameter in sorted(module.named_parameters())]
+
+
 def accumulated(cls: type[nn.RNNBase], at: Situation) -> Seen:
     return gradients(cls, at, times=2)
 
@@ -450,10 +487,11 @@ def dies(cls: type[nn.RNNBase], at: Situation) -> Seen:
 PROBES: Mapping[str, Callable[[type[nn.RNNBase], Situation], Seen]] = {
     probe.__name__: probe
     for probe in (
-        *(forward, layout, transposed, expanded, calls, overwritten, other_lengths, written_into, repeated),
+        *(forward, layout, transposed, relaid, expanded, calls, overwritten, other_lengths, written_into, repeated),
         *(new_weights, some_weights, zero_recurrent_weights, two_layers, bias_and_none, handed_on, threads, copied),
         *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, all_frozen, input_frozen),
-        *(large_loss, small_loss, dropout_gradients, strided_upstream, cell_gradient),
+        *(differentiated_twice, differentiated_late, large_loss, small_loss, dropout_gradients),
+        *(strided_upstream, cell_gradient, differentiated_in_eval),
         *(wrong, recovery, constructor, settings, dies),
     )
 }

@@ -72,20 +72,27 @@ class ModuleLayer(Layer):
         output, state, differentiate = self._taped(input, hx, lengths, frozen, accumulate)
         return output, state, differentiate(output_gradient, state_gradient)
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+    def taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True
+    ) -> tuple[Any, Any, Differentiate]:
         """The module's forward, and autograd's backward for later."""
-        return self._taped(input, hx, lengths, (), accumulate=False)
+        return self._taped(input, hx, lengths, training=training)
 
     def _taped(
-        self, input: Any, hx: Any, lengths: Sequence[int] | None, frozen: Collection[str], accumulate: bool
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Sequence[int] | None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+        training: bool = True,
     ) -> tuple[Any, Any, Differentiate]:
-        self.module.train()
+        self.module.train(training)
         own = self.parameters()
         for name, parameter in own.items():
             parameter.requires_grad_(name not in frozen)
-            parameter.grad = parameter.grad if accumulate else None
         with torch.enable_grad():
-            return taped(self.run, own, input, hx, lengths, frozen)
+            return taped(self.run, own, input, hx, lengths, frozen, accumulate)
 
     def parameters(self) -> Mapping[str, Any]:
         """The module's named parameters."""
@@ -109,6 +116,7 @@ def taped(
     hx: Any,
     lengths: Sequence[int] | None,
     frozen: Collection[str] = (),
+    accumulate: bool = False,
 ) -> tuple[Any, Any, Differentiate]:
     """Run `run(input, hx, lengths)`: its results, and what takes the gradients by all that it was given."""
     parts = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
@@ -120,10 +128,15 @@ def taped(
     )
     results = [output, *(state if isinstance(state, tuple) else (state,))]
 
-    def differentiate(output_gradient: Any, state_gradient: Any) -> Mapping[str, Any]:
+    def differentiate(output_gradient: Any, state_gradient: Any, retain_graph: bool = False) -> Mapping[str, Any]:
         d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
-        torch.autograd.backward(results, [output_gradient, *d_states])
-        found = {name: tensor.grad for name, tensor in (leaves | dict(parameters)).items()}
+        wanted = leaves | dict(parameters)
+        for tensor in wanted.values():
+            tensor.grad = tensor.grad if accumulate else None
+        upstream = zip(results, (output_gradient, *d_states), strict=True)
+        joined = [pair for pair in upstream if pair[0].requires_grad]  # others pass nothing on; torch would refuse them
+        torch.autograd.backward([y for y, _ in joined], [dy for _, dy in joined], retain_graph=retain_graph)
+        found = {name: tensor.grad for name, tensor in wanted.items()}
         return {name: gradient for name, gradient in found.items() if gradient is not None}
 
     return output, state, differentiate
@@ -246,6 +259,10 @@ class DropInBackend(Backend):
         """Copy values into the tensor."""
         with torch.no_grad():
             array.copy_(self.from_numpy(values, str(array.device)))
+
+    def rebind(self, array: Any, values: Array) -> None:
+        """Let the tensor be a view of this memory."""
+        array.data = self.from_numpy(values, str(array.device))
 
     def settings(self) -> dict[str, Any]:
         """Torch's settings that hold for the whole process."""

@@ -432,8 +432,6 @@ class KerasTorchBackend(KerasBackend):
             for k, side in enumerate(layer.sides)
             for name, variable in weights_of(side).items()
         }
-        for parameter in own.values():
-            parameter.grad = None
         output, state, differentiate = taped(partial(layer.run, training=True), own, input, hx, lengths)
         found = differentiate(*upstream)
         by_variable = [[found[f"{k} {name}"] for name in weights_of(side)] for k, side in enumerate(layer.sides)]

@@ -50,19 +50,25 @@ class PaddleLayer(Layer):
         output, state, differentiate = self._taped(input, hx, lengths, frozen, accumulate)
         return output, state, differentiate(output_gradient, state_gradient)
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+    def taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True
+    ) -> tuple[Any, Any, Differentiate]:
         """The layer's forward, and paddle.autograd's backward for later."""
-        return self._taped(input, hx, lengths, (), accumulate=False)
+        return self._taped(input, hx, lengths, training=training)
 
     def _taped(
-        self, input: Any, hx: Any, lengths: Sequence[int] | None, frozen: Collection[str], accumulate: bool
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Sequence[int] | None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+        training: bool = True,
     ) -> tuple[Any, Any, Differentiate]:
-        self.module.train()
+        (self.module.train if training else self.module.eval)()
         own = self._held()
         for name, parameter in own.items():
             parameter.stop_gradient = name in frozen
-            if not accumulate:
-                parameter.clear_gradient(set_to_zero=False)
         parts = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
         leaves = {"input": input.detach()} | {
             name: part.detach() for name, part in zip(("h_0", "c_0"), parts, strict=False)
@@ -75,10 +81,14 @@ class PaddleLayer(Layer):
             output, state = self.run(leaves["input"], given, lengths)
         results = [output, *(state if isinstance(state, tuple) else (state,))]
 
-        def differentiate(output_gradient: Any, state_gradient: Any) -> Mapping[str, Any]:
+        def differentiate(output_gradient: Any, state_gradient: Any, retain_graph: bool = False) -> Mapping[str, Any]:
             d_states = state_gradient if isinstance(state_gradient, tuple) else (state_gradient,)
-            paddle.autograd.backward(results, [output_gradient, *d_states])
-            found = {name: tensor.grad for name, tensor in (leaves | own).items()}
+            wanted = leaves | own
+            if not accumulate:
+                for tensor in wanted.values():
+                    tensor.clear_gradient(set_to_zero=False)
+            paddle.autograd.backward(results, [output_gradient, *d_states], retain_graph=retain_graph)
+            found = {name: tensor.grad for name, tensor in wanted.items()}
             return {name: _turned(name, gradient) for name, gradient in found.items() if gradient is not None}
 
         return output, state, differentiate

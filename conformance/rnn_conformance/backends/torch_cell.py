@@ -11,7 +11,7 @@ import torch
 from rnn_reference.parameters import lanes
 from torch import Tensor
 
-from rnn_conformance.backend import Array, Layer, Policy
+from rnn_conformance.backend import Array, Differentiate, Layer, Policy
 from rnn_conformance.backends.drop_in import taped
 from rnn_conformance.backends.torch import TorchBackend
 from rnn_conformance.config import LayerConfig
@@ -65,13 +65,28 @@ class CellStack(Layer):
         accumulate: bool = False,
     ) -> tuple[Any, Any, Mapping[str, Any]]:
         """The loop, and autograd's backward through it."""
+        output, state, differentiate = self._taped(input, hx, lengths, frozen, accumulate)
+        return output, state, differentiate(output_gradient, state_gradient)
+
+    def taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True
+    ) -> tuple[Any, Any, Differentiate]:
+        """The loop, and autograd's backward for later; cells have no dropout, and so no modes."""
+        return self._taped(input, hx, lengths)
+
+    def _taped(
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Sequence[int] | None,
+        frozen: Collection[str] = (),
+        accumulate: bool = False,
+    ) -> tuple[Any, Any, Differentiate]:
         own = self.parameters()
         for name, parameter in own.items():
             parameter.requires_grad_(name not in frozen)
-            parameter.grad = parameter.grad if accumulate else None
         with torch.enable_grad():
-            output, state, differentiate = taped(self.run, own, input, hx, lengths, frozen)
-        return output, state, differentiate(output_gradient, state_gradient)
+            return taped(self.run, own, input, hx, lengths, frozen, accumulate)
 
     def _state(self, x: Tensor, hx: Any, unbatched: bool) -> tuple[Tensor, ...]:
         if hx is None:

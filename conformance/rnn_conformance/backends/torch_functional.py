@@ -52,7 +52,7 @@ class FunctionalLayer(ModuleLayer):
         found = {"input": by_input, **by_parameters, **dict(zip(("h_0", "c_0"), parts, strict=False))}
         return output, state, {name: gradient for name, gradient in found.items() if name not in frozen}
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True) -> Any:
         """Not here: this is about torch.func, and autograd's tape is not."""
         raise NotImplementedError
 

@@ -34,7 +34,7 @@ class QuantizedLayer(ModuleLayer):
         """There are none: quantized modules are made for inference."""
         raise NotImplementedError
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> Any:
+    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True) -> Any:
         """There are no gradients."""
         raise NotImplementedError
 

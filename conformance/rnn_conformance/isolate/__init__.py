@@ -109,15 +109,16 @@ class IsolatedLayer(Layer):
         output, state, found = self.backend.call(doing, self.handle, "gradients", *given)
         return output, state, found
 
-    def taped(self, input: Any, hx: Any, lengths: Sequence[int] | None = None) -> tuple[Any, Any, Differentiate]:
+    def taped(
+        self, input: Any, hx: Any, lengths: Sequence[int] | None = None, training: bool = True
+    ) -> tuple[Any, Any, Differentiate]:
         """The layer's taped call."""
         doing = f"a taped call on input {getattr(input, 'shape', None)}"
-        output, state, tape = self.backend.call(doing, self.handle, "taped", input, hx, lengths)
+        output, state, tape = self.backend.call(doing, self.handle, "taped", input, hx, lengths, training)
 
-        def differentiate(by_output: Any, by_state: Any) -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self.backend.call(
-                "differentiating a taped call", tape, "__call__", by_output, by_state
-            )
+        def differentiate(output_gradient: Any, state_gradient: Any, retain_graph: bool = False) -> Mapping[str, Any]:
+            given = (output_gradient, state_gradient, retain_graph)
+            found: Mapping[str, Any] = self.backend.call("differentiating a taped call", tape, "__call__", *given)
             return found
 
         return output, state, differentiate
@@ -265,6 +266,10 @@ class IsolatedBackend(Backend):
     def assign(self, array: Any, values: Array) -> None:
         """Write into the backend's array."""
         self.call("assign()", None, "assign", array, values)
+
+    def rebind(self, array: Any, values: Array) -> None:
+        """Let a parameter of the backend be this array."""
+        self.call("rebind()", None, "rebind", array, values)
 
     def world(self) -> Snapshot:
         """The settings of the worker's process."""

@@ -203,6 +203,10 @@ class Server:
         """Write into it."""
         self._backend.assign(array, values)
 
+    def rebind(self, array: Any, values: wire.Array) -> None:
+        """Let it lie elsewhere."""
+        self._backend.rebind(array, values)
+
     def snapshot(self) -> wire.Value:
         """The settings of this process."""
         return self.objects.keep(world.snapshot(self._backend))

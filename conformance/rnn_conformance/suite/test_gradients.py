@@ -1,11 +1,11 @@
 """Gradients: of input, states and every parameter, by backpropagation through time.
 
 Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
-accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call
-overwrites; upstream gradients without memory of their own.
+accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call,
+or the backward itself, overwrites; upstream gradients without memory of their own.
 
-Cannot see second derivatives, gradients that are taken in eval or twice from one graph, what becomes of NaN and
-infinity on their way back, nor anything of backends without gradients.
+Cannot see second derivatives, what becomes of NaN and infinity on their way back, nor anything of backends without
+gradients.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rnn_conformance.case import Case, upstream_of
 from rnn_conformance.check import check
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Upstream
-from rnn_conformance.strategies import Unit
-from rnn_conformance.subject import Subject
+from rnn_conformance.strategies import SMALL, Unit
+from rnn_conformance.subject import BackendRaised, NotOffered, Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
 CALM = ("integers", "uniform", "normal", "onehot", "constant")  # values under which gates are not shut
@@ -167,6 +167,66 @@ def test_meanwhile(subject: Subject, case: Case) -> None:
     layer.taped(case, other, upstream)
     layer.of_case(case, other)
     subject.agree(differentiate(), truth.budgets, "with other calls before its backward, the gradient by ")
+
+
+@check("torch.Tensor.backward, retain_graph", needs=("gradients.meanwhile",), **DERIVED, share=0.6)
+def test_again(subject: Subject, case: Case) -> None:
+    """A graph that is retained gives the same gradients a second time: a backward leaves what it reads as it was."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    _, differentiate = subject.layer(case.config, inputs.parameters).taped(case, inputs, upstream)
+    subject.agree(differentiate(retain_graph=True), truth.budgets, "with its graph retained, the gradient by ")
+    subject.agree(differentiate(), truth.budgets, "the second time through its graph, the gradient by ")
+
+
+@check(
+    "torch.nn.Module.eval: equivalent with self.train(False), which is about dropout",
+    needs=("gradients.meanwhile",),
+    **DERIVED,
+    dropout=(0.0, 0.5),
+    share=0.6,
+)
+def test_eval(subject: Subject, case: Case) -> None:
+    """Gradients that are taken in eval are those without dropout, unless they are refused, as cuDNN does."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    layer = subject.layer(case.config, inputs.parameters)
+    try:
+        _, differentiate = layer.taped(case, inputs, upstream, training=False)
+        found = differentiate()
+    except BackendRaised as refusal:
+        raise NotOffered("gradients in eval are refused") from refusal
+    subject.agree(found, truth.budgets, "in eval, the gradient by ")
+
+
+def many_steps(unit: Unit) -> list[Case]:
+    """More steps than blocks of them have."""
+    config = LayerConfig(unit.cell, 3, 5, dtype=unit.dtype, device=unit.device)
+    return [Case(config, seq_len=257, batch_size=2, values="uniform", seed=unit.entropy)]
+
+
+@check(
+    CHAIN_RULE,
+    needs=("gradients.input", "gradients.parameters"),
+    explicit=many_steps,
+    **DERIVED,
+    lengths=None,
+    share=0.3,
+    num_layers=1,
+    hidden_size=SMALL,
+    seq_len=(257, 129, 200),
+    batch_size=(1, 2, 3),
+    covering=False,
+)
+def test_long(subject: Subject, case: Case) -> None:
+    """Gradients go back through every step of a long sequence."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
+    subject.agree(found, truth.budgets, f"over {case.seq_len} steps, the gradient by ")
 
 
 @check(

@@ -1,7 +1,7 @@
 """Layout: how the same numbers lie in memory.
 
 Catches kernels that take every array for contiguous, aligned and its own: offsets, gaps, axes in another order,
-frames, rows that share memory.
+frames, rows that share memory; of the parameters, too.
 
 Cannot see anything where a backend's own type has no strides, nor what of a layout its `from_numpy` hides.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rnn_conformance.case import LAYOUTS, Case
+from rnn_conformance.case import LAYOUTS, Case, lay_out
 from rnn_conformance.check import check
 from rnn_conformance.oracle import Inputs
 from rnn_conformance.subject import Subject
@@ -41,3 +41,14 @@ def test_state(subject: Subject, case: Case) -> None:
     expanded = Inputs(inputs.parameters, inputs.input[:, :1].repeat(inputs.input.shape[1], axis=1), inputs.hx)
     truth = subject.truth(case.config, expanded)
     subject.agree(subject.run(replace(case, layout="expanded"), expanded).arrays, truth.budgets, "with rows expanded, ")
+
+
+@check(VALUES, needs=("shapes.parameters", "layout.input"), layouts=LAYOUTS[1:], share=0.6)
+def test_parameters(subject: Subject, case: Case) -> None:
+    """Parameters at an offset, with gaps or transposed, as another framework's are, are read like copies of them."""
+    inputs = case.inputs()
+    layer = subject.layer(case.config, inputs.parameters)
+    for name, parameter in layer.parameters().items():
+        subject.rebind(parameter, lay_out(inputs.parameters[name], case.layout))
+    truth = subject.truth(case.config, inputs)
+    subject.agree(layer.of_case(case, inputs).arrays, truth.budgets, "with parameters laid out anew, ")
