@@ -51,7 +51,7 @@ SLOW = {  # a call or layer of these takes up to seconds, and two checks make a 
     "keras-jax": ("-k", "not leaks and not drops and not accumulate"),  # that one JAX lacks
     "tflite": ("-k", "not drops"),
     "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
-    "torch-compile-aot": ("--call-timeout", "600"),
+    "torch-compile-aot": ("-k", "not gradients.long", "--call-timeout", "600"),
 }
 
 NUMPY_1 = re.compile(r"onnxruntime==1\.(\d|1[0-8])\..*")  # NumPy 2 breaks these and their metadata do not say so

@@ -269,6 +269,22 @@ class ReserveOfLatestCall(Around):
         return on_data(backward(lambda gradient: gradient * (self.__dict__["reserve"] is latest)), output), state
 
 
+@fault("gradients.nan", "NaN in the gradient by the output", cells="lstm", probe="nan_gradient")
+class NanGradientZeroed(Kernel):
+    """Gradients that are NaN or infinite are taken for zero, so that nobody learns that a loss has overflowed."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        return backward(lambda gradient: gradient.nan_to_num(0, 0, 0))(super().project_input(x, lane))
+
+
+@fault("gradients.nan", "NaN in the gradient by the output", cells="gru", probe="nan_gradient")
+class NanGradientReachesRows(Kernel):
+    """Rows are chosen by a product with a mask on the way back, so that NaN in one reaches all."""
+
+    def project_input(self, x: Tensor, lane: Lane) -> Tensor:
+        return backward(lambda gradient: gradient + 0 * gradient.sum(1, keepdim=True))(super().project_input(x, lane))
+
+
 @fault("gradients.eval", "eval", cells="rnn", probe="differentiated_in_eval")
 class EvalDetachesState(Kernel):
     """In eval the steps run in a kernel for inference, which passes no gradient from one to the next."""

@@ -348,6 +348,16 @@ def differentiated_late(cls: type[nn.RNNBase], at: Situation) -> Seen:
     return [parameter.grad for _, parameter in sorted(module.named_parameters())]
 
 
+def nan_gradient(cls: type[nn.RNNBase], at: Situation) -> Seen:
+    """Where the gradients are NaN that come of NaN in the gradient by one row's last output."""
+    module, x = at.module(cls).train(), at.input().requires_grad_()
+    output, _ = module(x)
+    gradient = torch.ones_like(output)
+    gradient[-1, 0] = torch.nan
+    output.backward(gradient)
+    return [leaf.grad.isnan().float() for leaf in (x, *module.parameters()) if leaf.grad is not None]
+
+
 def differentiated_in_eval(cls: type[nn.RNNBase], at: Situation) -> Seen:
     """The gradients by parameters in eval."""
     module = at.module(cls).eval()
@@ -491,7 +501,7 @@ PROBES: Mapping[str, Callable[[type[nn.RNNBase], Situation], Seen]] = {
         *(new_weights, some_weights, zero_recurrent_weights, two_layers, bias_and_none, handed_on, threads, copied),
         *(training, evaluation, modes, modes_back, gradients, accumulated, frozen, all_frozen, input_frozen),
         *(differentiated_twice, differentiated_late, large_loss, small_loss, dropout_gradients),
-        *(strided_upstream, cell_gradient, differentiated_in_eval),
+        *(strided_upstream, cell_gradient, nan_gradient, differentiated_in_eval),
         *(wrong, recovery, constructor, settings, dies),
     )
 }

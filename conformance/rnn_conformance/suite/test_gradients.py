@@ -2,10 +2,9 @@
 
 Catches gradients that are lost, doubled, scaled, cut off between steps, layers, directions or at h_n and c_n, not
 accumulated, given to frozen parameters, clipped, flushed, read from padding; what a backward needs and a later call,
-or the backward itself, overwrites; upstream gradients without memory of their own.
+or the backward itself, overwrites; upstream gradients without memory of their own, or that are NaN.
 
-Cannot see second derivatives, what becomes of NaN and infinity on their way back, nor anything of backends without
-gradients.
+Cannot see second derivatives, nor anything of backends without gradients.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from rnn_conformance.check import check
 from rnn_conformance.config import LayerConfig
 from rnn_conformance.oracle import Upstream
 from rnn_conformance.strategies import SMALL, Unit
-from rnn_conformance.subject import BackendRaised, NotOffered, Subject
+from rnn_conformance.subject import BackendRaised, Broken, NotOffered, Subject
 
 CHAIN_RULE = "torch.autograd: the gradient of a scalar by a leaf, by the chain rule; Werbos 1990 for sequences"
 CALM = ("integers", "uniform", "normal", "onehot", "constant")  # values under which gates are not shut
@@ -227,6 +226,42 @@ def test_long(subject: Subject, case: Case) -> None:
     truth = subject.gradient_truth(case.config, inputs, upstream)
     _, found = subject.layer(case.config, inputs.parameters).gradients(case, inputs, upstream)
     subject.agree(found, truth.budgets, f"over {case.seq_len} steps, the gradient by ")
+
+
+@check(
+    "IEEE 754 and the chain rule: torch.amp.GradScaler skips a step whose gradients are infinite or NaN",
+    needs=("gradients.parameters",),
+    **DERIVED,
+    cells=("lstm", "gru", "rnn_tanh"),  # relu may choose its gradient, and so lose NaN
+    activations="",
+    lengths=False,
+    unbatched=False,
+    batch_size=(2, 3, 4),
+    share=0.6,
+)
+def test_nan(subject: Subject, case: Case) -> None:
+    """NaN or infinity in the gradient by a row's output reaches its input and the weights, and no other row."""
+    inputs = case.inputs()
+    upstream = upstream_of(case, inputs)
+    truth = subject.gradient_truth(case.config, inputs, upstream)
+    rng = case.rng("nan")
+    step, row = (int(rng.integers(n)) for n in inputs.input.shape[:2])
+    value = rng.choice((np.nan, np.inf, -np.inf))
+    output = upstream.output.copy()
+    output[step, row] = value
+    layer = subject.layer(case.config, inputs.parameters)
+    _, found = layer.gradients(case, inputs, replace(upstream, output=output))
+    what = f"with {value} as the gradient by output[step {step}, row {row}], the gradient by "
+    last = f"weight_ih_l{case.config.num_layers - 1}"
+    reached = {f"input[step {step}, row {row}]": found["input"][step, row]}
+    reached |= {name: array for name, array in found.items() if name.startswith(last)}
+    for name, array in reached.items():
+        if np.isfinite(array.astype(np.float64)).all():
+            raise Broken(f"{what}{name} is finite")
+    of_rows = {name: array.copy() for name, array in found.items() if name not in inputs.parameters}
+    for name, array in of_rows.items():
+        array[:, row] = truth.budgets[name].truth[:, row].astype(array.dtype)
+    subject.agree(of_rows, truth.budgets, what)
 
 
 @check(
