@@ -47,9 +47,10 @@ BACKENDS = {  # each with the extra that installs its library, if one is needed
 SHAPED = {"flax", "flax-nnx", "haiku", "keras-jax", "keras-tensorflow", "keras-torch", "mlx", "tflite", "tinygrad"}
 SHAPED |= {"torch-compile", "torch-compile-aot", "torch-export"}  # they compile for each shape: ci is a matter of hours
 
-SLOW = {  # a call or layer of these takes up to seconds, and two checks make a thousand of each; 64 steps take minutes
+SLOW = {  # a call or layer of these takes seconds, and two checks make a thousand of each; many steps take minutes
     "keras-jax": ("-k", "not leaks and not drops and not accumulate"),  # that one JAX lacks
     "tflite": ("-k", "not drops"),
+    "tinygrad": ("-k", "not gradients.long"),
     "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
     "torch-compile-aot": ("-k", "not gradients.long", "--call-timeout", "600"),
 }
