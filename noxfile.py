@@ -52,6 +52,7 @@ SLOW = {  # a call or layer of these takes seconds, and two checks make a thousa
     "tflite": ("-k", "not drops"),
     "tinygrad": ("-k", "not gradients.long"),
     "torch-compile": ("-k", "float32 and not long", "--call-timeout", "600"),
+    "torch-export": ("-k", "not gradients.long"),
     "torch-compile-aot": ("-k", "not gradients.long", "--call-timeout", "600"),
 }
 
