@@ -50,6 +50,8 @@ def verdict(record: Record) -> str:
         return f"STALE: {name} has declared deviations that no longer show, in {_count(stale, 'unit')} of work"
     if record.shortfalls:
         return f"TOO LITTLE RAN on {name}: {printable('; '.join(record.shortfalls))}"
+    if "passed" not in record.counts and record.counts.get("expected_failure"):
+        return f"SAYS NOTHING: all that was tried on {name} fails as declared"
     if "passed" not in record.counts:
         return f"SAYS NOTHING: no check ran an example on {name}"
     return f"SAYS NOTHING: some check of {name} ran no example that tells right from wrong"

@@ -73,6 +73,12 @@ def test_a_record_that_fell_short_is_not_ok() -> None:
     assert "values ran 3 examples" in standing(short).why
 
 
+def test_a_record_in_which_nothing_passes_says_whether_anything_was_tried() -> None:
+    declared, none = (result("values.stack", outcome=how) for how in ("expected_failure", "not_offered"))
+    assert verdict(record([declared])) == "SAYS NOTHING: all that was tried on torch 2.13.0 on cpu fails as declared"
+    assert verdict(record([none])) == "SAYS NOTHING: no check ran an example on torch 2.13.0 on cpu"
+
+
 def test_units_left_out_are_told_and_do_not_fail_a_run_that_did_enough() -> None:
     checks = [
         result("values.stack"),
