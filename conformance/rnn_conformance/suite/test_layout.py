@@ -4,6 +4,7 @@ Catches kernels that take every array for contiguous, aligned and its own: offse
 frames, rows that share memory; of the parameters, too.
 
 Cannot see anything where a backend's own type has no strides, nor what of a layout its `from_numpy` hides.
+Of the parameters it sees results alone, and only where a backend has `rebind`.
 """
 
 from __future__ import annotations
